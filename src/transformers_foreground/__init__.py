@@ -1,0 +1,46 @@
+"""Background removal as in Transformers.js, from Python.
+
+Nothing heavy is imported until a name is used: `import transformers_foreground` needs neither torch nor
+transformers nor onnxruntime.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from transformers_foreground.env import __version__, env
+
+_HOME = {
+    "BackgroundRemovalPipeline": "pipelines",
+    "ForegroundConfig": "configuration",
+    "ForegroundError": "errors",
+    "ForegroundExtractionPipeline": "pipelines",
+    "ForegroundImageProcessor": "processing",
+    "ORTModelForForegroundExtraction": "modeling",
+    "pipeline": "pipelines",
+    "register": "registration",
+}
+
+__all__ = [
+    "BackgroundRemovalPipeline",
+    "ForegroundConfig",
+    "ForegroundError",
+    "ForegroundExtractionPipeline",
+    "ForegroundImageProcessor",
+    "ORTModelForForegroundExtraction",
+    "__version__",
+    "env",
+    "pipeline",
+    "register",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
