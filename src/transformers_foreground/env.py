@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-__version__: Final = "0.1.0"
+__version__ = "0.1.0"
 
 DEFAULT_REMOTE_PATH_TEMPLATE: Final = "{model}/resolve/{revision}/"
 

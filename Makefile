@@ -1,0 +1,39 @@
+# Two commands for newcomers: `make demo` cuts out a picture, `make test` checks everything.
+PYTHON ?= python3
+# On Linux without a GPU, PyTorch's own index has a build 3 GB smaller:
+#   make demo TORCH="torch --index-url https://download.pytorch.org/whl/cpu"
+TORCH ?= torch==2.13.0
+PIP = .venv/bin/python -m pip --disable-pip-version-check
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed
+	.venv/bin/foreground models fetch xuebinqin/u2netp
+	.venv/bin/python scripts/render_photos.py demo --scene mug
+	.venv/bin/foreground demo/mug.jpg --model xuebinqin/u2netp --force
+	@echo "The cut-out is $(CURDIR)/demo/mug.cutout.png"
+
+test: .venv/installed-dev lint
+	.venv/bin/python scripts/fetch_models.py
+	.venv/bin/python -m pytest
+
+lint: .venv/installed-dev
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+
+.venv/torch:
+	$(PYTHON) -m venv .venv
+	$(PIP) install --quiet $(TORCH)
+	touch $@
+
+.venv/installed: .venv/torch pyproject.toml
+	$(PIP) install --quiet -e .
+	touch $@
+
+.venv/installed-dev: .venv/torch pyproject.toml
+	$(PIP) install --quiet -e ".[dev]"
+	touch $@ .venv/installed
+
+clean:
+	rm -rf .venv demo

@@ -1,0 +1,267 @@
+"""Load a model: find its files, choose the right one, open a session. Needs neither torch nor transformers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transformers_foreground.cards import card_for
+from transformers_foreground.devices import Device, resolve_device
+from transformers_foreground.dtypes import dtypes_in, file_name, resolve_dtype
+from transformers_foreground.errors import InvalidModelError, UnsupportedOptionError
+from transformers_foreground.hub import Repo, show_licence
+from transformers_foreground.preprocessing import Processing
+from transformers_foreground.progress import Progress, ProgressCallback
+from transformers_foreground.sessions import Graph, create_session, graph_of, session_options
+
+CONFIG = "config.json"
+PREPROCESSOR = "preprocessor_config.json"
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The files of one model at one dtype, all on this machine.
+
+    Attributes:
+        model_id: What was asked for.
+        commit: Commit of a model from the Hub.
+        config: Contents of `config.json`, or of the `config` option; empty where there is none.
+        preprocessor: Contents of `preprocessor_config.json`, or `None`.
+        folder: The folder of the repository that the ONNX file lies in.
+        onnx: The ONNX file.
+        dtype: Its dtype, in Transformers.js' terms.
+    """
+
+    model_id: str
+    commit: str | None
+    config: Mapping[str, Any]
+    preprocessor: Mapping[str, Any] | None
+    folder: Path
+    onnx: Path
+    dtype: str
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that can run.
+
+    Attributes:
+        files: Where it came from.
+        device: What it runs on.
+        graph: The session.
+        processing: How pixels go in and the plane comes out.
+    """
+
+    files: ModelFiles
+    device: Device
+    graph: Graph
+    processing: Processing
+
+
+def load_files(
+    model_id: str | Path,
+    *,
+    device: str = "cpu",
+    dtype: Any = None,
+    subfolder: str = "onnx",
+    model_file_name: str | None = None,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+    token: str | bool | None = None,
+    config: Mapping[str, Any] | None = None,
+    use_external_data_format: bool | int | Mapping[str, Any] | None = None,
+    progress_callback: ProgressCallback | None = None,
+) -> ModelFiles:
+    """Find the files that one dtype of a model needs, downloading those that are not here.
+
+    Args:
+        model_id: Repository id (`"briaai/RMBG-1.4"`) or a folder laid out like a repository.
+        device: Device name; it decides the default dtype.
+        dtype: A name of `dtypes.SUFFIXES`, `"auto"`, or `None`.
+        subfolder: Folder of the ONNX files in the repository.
+        model_file_name: Stem of the ONNX file; `"model"` by default.
+        revision: Branch, tag or commit; `"main"` by default.
+        cache_dir: The cache to use in place of the Hugging Face one.
+        local_files_only: Never open a connection.
+        token: Token for the Hub.
+        config: Used in place of `config.json`.
+        use_external_data_format: Whether (or in how many parts, or for which file names) the weights lie beside the
+            graph in `*.onnx_data`. `None` asks the config's `transformers.js_config`.
+        progress_callback: Told of every file.
+
+    Raises:
+        ModelNotFoundError: The model is nowhere.
+        ModelFileNotFoundError: The model has no file of this dtype; the message lists those that it has.
+        UnsupportedDtypeError: The dtype name is unknown.
+        DownloadError: A download failed.
+    """
+    stem = model_file_name or "model"
+    repo = Repo(str(model_id), revision or "main", cache_dir, local_files_only, token)
+    if config is None:
+        config_path = repo.find(CONFIG) or (repo.download(CONFIG) if repo.size(CONFIG) is not None else None)
+        config = _read_json(config_path) if config_path else {}
+    else:
+        config_path = None
+    chosen = resolve_dtype(dtype, device, config, stem)
+    name, parts = file_name(chosen, stem), _external_parts(use_external_data_format, config, chosen, stem)
+
+    onnx_name = f"{subfolder}/{name}" if subfolder else name
+    if repo.find(onnx_name) is None and subfolder == "onnx" and repo.find(name) is not None:
+        onnx_name = name  # Optimum's exports keep model.onnx at the top
+    wanted = [
+        PREPROCESSOR,
+        onnx_name,
+        *(f"{onnx_name}_data{'' if i == 0 else f'_{i}'}" for i in range(parts)),
+    ]
+    found = {n: repo.find(n) for n in wanted}
+    sizes = {n: path.stat().st_size if path else repo.size(n) for n, path in found.items()}
+    if sizes[onnx_name] is None:
+        raise repo.missing(onnx_name, _what_it_has(repo, stem))
+    wanted = [n for n in wanted if sizes[n] is not None]
+    if found[onnx_name] is None:
+        show_licence(repo.model_id)
+
+    if config_path:
+        wanted.insert(0, CONFIG)
+        found[CONFIG], sizes[CONFIG] = config_path, config_path.stat().st_size
+    progress = Progress(progress_callback, repo.model_id, {n: sizes[n] for n in wanted})
+    for n in wanted:
+        progress.initiate(n)
+    paths = {n: _fetch(repo, n, found[n], sizes[n], progress, progress_callback is not None) for n in wanted}
+    return ModelFiles(
+        model_id=repo.model_id,
+        commit=repo.commit,
+        config=config,
+        preprocessor=_read_json(paths[PREPROCESSOR]) if PREPROCESSOR in paths else None,
+        folder=paths[onnx_name].parents[onnx_name.count("/")],
+        onnx=paths[onnx_name],
+        dtype=chosen,
+    )
+
+
+def _fetch(repo: Repo, name: str, here: Path | None, size: int | None, progress: Progress, watched: bool) -> Path:
+    """Bring one file here, telling of it."""
+    progress.download(name)
+
+    def on_bytes(loaded: int) -> None:
+        progress.advance(name, loaded, size)
+
+    path = here or repo.download(name, on_bytes if watched else None)
+    on_bytes(path.stat().st_size)
+    progress.done(name)
+    return path
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InvalidModelError(f"{path} is not valid JSON: {error}. Delete it and load the model again.") from error
+    if not isinstance(content, dict):
+        raise InvalidModelError(f"{path} holds {type(content).__name__}, not an object.")
+    return content
+
+
+def _external_parts(option: Any, config: Mapping[str, Any], dtype: str, stem: str) -> int:
+    """Return how many `*.onnx_data` files belong to the graph."""
+    if option is None:
+        option = (config.get("transformers.js_config") or {}).get("use_external_data_format")
+    if isinstance(option, Mapping):
+        option = option.get(file_name(dtype, stem), option.get(stem, False))
+    return int(option or 0)
+
+
+def _what_it_has(repo: Repo, stem: str) -> str:
+    names = repo.names()
+    has = dtypes_in(names, stem)
+    if has:
+        return f"It has: {', '.join(has)}. Choose one of them with dtype=."
+    onnx = [name for name in names if name.endswith(".onnx")]
+    if onnx:
+        return f"Its ONNX files are: {', '.join(onnx)}. Choose one with model_file_name= and subfolder=."
+    return "It has no ONNX file at all." if names else ""
+
+
+def processing_of(files: ModelFiles, graph: Graph, resampling: str | None = None) -> Processing:
+    """Decide how pixels go into a model.
+
+    The repository's own `preprocessor_config.json` wins over the card in `configs/`; the card's keys that are ours
+    alone (`rescale_to_max`, `min_max`) still count, since no repository states them. A graph of fixed size decides
+    where neither states a size.
+
+    Args:
+        files: The model's files.
+        graph: Its session.
+        resampling: One of `resampling.RESAMPLINGS`; `None` for the file's, else `"transformers.js"`.
+
+    Raises:
+        UnsupportedOptionError: Nothing says what size the model takes, or the resampling is unknown.
+    """
+    card = card_for(files.model_id, files.config.get("model_type"))
+    known = card.preprocessor if card else {}
+    if files.preprocessor is not None:
+        own = {key: known[key] for key in ("rescale_to_max", "min_max") if key in known}
+        processing = Processing.from_dict({**own, **files.preprocessor})
+    elif card is not None:
+        processing = Processing.from_dict(known)
+    else:
+        raise UnsupportedOptionError(
+            f"{files.model_id} is not a known model and has no {PREPROCESSOR}: nothing says what its input looks like. "
+            "Put one beside its config.json, with size, image_mean and image_std."
+        )
+    if graph.height and graph.width and (processing.size is None or not processing.do_resize):
+        processing = replace(processing.with_size(graph.height, graph.width), do_resize=True)
+    if processing.do_resize and processing.size is None:
+        raise UnsupportedOptionError(
+            f"Nothing says what size {files.model_id} takes. Put a {PREPROCESSOR} with a 'size' beside its config.json."
+        )
+    return replace(processing, resampling=resampling) if resampling else processing
+
+
+def open_graph(
+    path: Path,
+    device: Device,
+    options: Any = None,
+) -> Graph:
+    """Open a session on a device. For the errors see `sessions.create_session` and `sessions.graph_of`."""
+    session = create_session(path, device.providers, device.provider_options, session_options(options))
+    return graph_of(session, path)
+
+
+def installed_device(device: Any, *, strict: bool = False) -> Device:
+    """Resolve a device name among the providers of the installed ONNX Runtime (see `devices.resolve_device`)."""
+    import onnxruntime as ort
+
+    return resolve_device(device, available=ort.get_available_providers(), strict=strict)
+
+
+def load(
+    model_id: str | Path,
+    *,
+    device: Any = None,
+    strict: bool = False,
+    session_options: Any = None,
+    resampling: str | None = None,
+    **options: Any,
+) -> LoadedModel:
+    """Load a model.
+
+    Args:
+        model_id: Repository id or folder.
+        device: Device name; see `devices.PROVIDERS`.
+        strict: Raise where the device's provider is not installed.
+        session_options: `onnxruntime.SessionOptions`, or a mapping of its attributes.
+        resampling: One of `resampling.RESAMPLINGS`.
+        options: The other options of `load_files`.
+
+    Raises:
+        ForegroundError: As `load_files`, `devices.resolve_device` and `sessions.create_session` say.
+    """
+    resolved = installed_device(device, strict=strict)
+    files = load_files(model_id, device=resolved.name, **options)
+    graph = open_graph(files.onnx, resolved, session_options)
+    return LoadedModel(files, resolved, graph, processing_of(files, graph, resampling))

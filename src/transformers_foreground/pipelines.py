@@ -1,0 +1,433 @@
+"""`pipeline()` and the two pipeline classes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from transformers import ImageSegmentationPipeline, PretrainedConfig
+
+from transformers_foreground.devices import Device
+from transformers_foreground.errors import ForegroundError, UnsupportedOptionError, UnsupportedTaskError
+from transformers_foreground.images import DecodedImage, decode
+from transformers_foreground.loading import (
+    LoadedModel,
+    ModelFiles,
+    installed_device,
+    load_files,
+    open_graph,
+    processing_of,
+)
+from transformers_foreground.modeling import ORTModelForForegroundExtraction
+from transformers_foreground.output import put_alpha, to_mask
+from transformers_foreground.postprocessing import postprocess
+from transformers_foreground.preprocessing import Processing, preprocess
+from transformers_foreground.progress import ProgressCallback, ready
+from transformers_foreground.registration import register
+from transformers_foreground.sessions import create_session, forward, usable_cpus
+from transformers_foreground.sessions import session_options as make_session_options
+from transformers_foreground.streaming import stream
+
+SUBTASK = "foreground-extraction"
+TASKS = ("image-segmentation", "background-removal")
+
+_CALL_OPTIONS = ("subtask", "resampling", "return_mask", "model_input_size", "timeout", "on_error")
+# Transformers.js takes these for any segmentation model; a single alpha plane has no use for them.
+_IGNORED_OPTIONS = (
+    "threshold",
+    "mask_threshold",
+    "overlap_mask_area_threshold",
+    "label_ids_to_fuse",
+    "target_sizes",
+)
+
+
+class ForegroundExtractionPipeline(ImageSegmentationPipeline):  # type: ignore[misc]
+    """transformers' `image-segmentation` pipeline with the `foreground-extraction` subtask.
+
+    With a foreground model, each picture gives `[{"label": None, "score": None, "mask": mask}]`, where `mask` is a PIL
+    image of mode "L" and of the picture's size. With any other model it is its parent, unchanged.
+
+    Args:
+        args: Model and the rest, as for the parent.
+        kwargs: As for the parent, and as defaults for every call: subtask, resampling, return_mask, model_input_size,
+            timeout, on_error.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        model = kwargs["model"] if "model" in kwargs else args[0]
+        self.extracts_foreground = isinstance(model, ORTModelForForegroundExtraction)
+        if self.extracts_foreground:
+            if kwargs.get("device") is not None:
+                model.to(kwargs["device"])
+            kwargs["device"] = model.device
+            # Any other default is torch's best device, which is not where the session is.
+            kwargs.setdefault("framework", "pt")
+        super().__init__(*args, **kwargs)
+        if self.extracts_foreground:
+            self.processing = _merged(model.processing, self.image_processor)
+
+    def check_model_type(self, supported_models: Any) -> None:
+        """Skip the parent's list of classes, which cannot name ours."""
+        if not self.extracts_foreground:
+            super().check_model_type(supported_models)
+
+    def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        subtask = kwargs.get("subtask")
+        if not self.extracts_foreground:
+            if subtask == SUBTASK:
+                raise UnsupportedTaskError(
+                    f"{self.model.config._name_or_path} does not give one foreground plane, so it has no "
+                    f"subtask={SUBTASK!r}. Leave out the subtask, or use semantic, instance or panoptic."
+                )
+            parameters: tuple[dict[str, Any], dict[str, Any], dict[str, Any]] = super()._sanitize_parameters(**kwargs)
+            return parameters
+        if subtask and subtask != SUBTASK:
+            raise UnsupportedTaskError(
+                f"Subtask {subtask!r} is not supported: {self.model.config._name_or_path} gives one foreground plane. "
+                f"Use subtask={SUBTASK!r}, or leave it out."
+            )
+        unknown = [key for key in kwargs if key not in (*_CALL_OPTIONS, *_IGNORED_OPTIONS)]
+        if unknown:
+            raise TypeError(f"Unknown option {unknown[0]!r}. The options are: {', '.join(_CALL_OPTIONS)}.")
+        if kwargs.get("on_error", "raise") not in ("raise", "none", "skip"):
+            raise UnsupportedOptionError(f"on_error={kwargs['on_error']!r}: use 'raise', 'none' or 'skip'.")
+        before = {key: kwargs[key] for key in ("resampling", "model_input_size", "timeout") if key in kwargs}
+        after = {key: kwargs[key] for key in ("return_mask",) if key in kwargs}
+        streaming = {key: kwargs[key] for key in ("on_error",) if key in kwargs}
+        return before, streaming, after
+
+    def __call__(self, inputs: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Extract the foreground of one picture or of many.
+
+        Args:
+            inputs: One picture: path, URL (`http:`, `file:`, `data:`), bytes, file object, PIL image, numpy array,
+                torch tensor or datasets' image dict. Or a list of pictures; or any other iterable of them, such as a
+                generator, a torch dataset or a datasets column, which is read only a little ahead.
+            args: Ignored, as by the parent.
+            kwargs: subtask (only `"foreground-extraction"`); resampling (see `resampling.RESAMPLINGS`); return_mask
+                (give the PIL mask alone); model_input_size ((height, width), for graphs of any size); timeout (seconds
+                for a URL); batch_size (1); num_workers (threads, 2; 0 for none); on_error for many pictures:
+                `"raise"`, `"none"` (give `None` in its place) or `"skip"`.
+
+        Returns:
+            For one picture `[{"label": None, "score": None, "mask": PIL "L"}]` (background removal: PIL "RGBA"), for a
+            list the list of these, for an iterable an iterator over these.
+
+        Raises:
+            ImageError: A picture cannot be read; the message names it.
+            UnsupportedTaskError: The subtask is not the model's.
+            TypeError: An unknown option.
+        """
+        if not self.extracts_foreground:
+            return super().__call__(inputs, *args, **kwargs)
+        inputs = kwargs.pop("images", inputs)
+        batch_size = kwargs.pop("batch_size", None) or self._batch_size or 1
+        workers = kwargs.pop("num_workers", None)
+        workers = self._num_workers if workers is None else workers
+        before, streaming, after = (
+            {**defaults, **given}
+            for defaults, given in zip(
+                (self._preprocess_params, self._forward_params, self._postprocess_params),
+                self._sanitize_parameters(**kwargs),
+                strict=True,
+            )
+        )
+        self.call_count += 1
+        if not is_many(inputs):
+            return self.postprocess(self._forward(self.preprocess(inputs, **before)), **after)
+        outputs = self._stream(inputs, before, after, batch_size, workers, **streaming)
+        return list(outputs) if isinstance(inputs, (list, tuple)) else outputs
+
+    def _stream(
+        self,
+        inputs: Iterable[Any],
+        before: Mapping[str, Any],
+        after: Mapping[str, Any],
+        batch_size: int,
+        workers: int | None,
+        on_error: str = "raise",
+    ) -> Iterator[Any]:
+        """Run many pictures, in order, reading only a little ahead."""
+        for outcome in stream(
+            _items(inputs),
+            lambda item: self.preprocess(item, **before),
+            self._forward_batch,
+            lambda _, outputs: self.postprocess(outputs, **after),
+            batch_size=batch_size,
+            workers=min(2, usable_cpus()) if workers is None else workers,
+        ):
+            if not isinstance(outcome, ForegroundError):
+                yield outcome
+            elif on_error == "raise":
+                raise outcome
+            elif on_error == "none":
+                yield None
+
+    def preprocess(self, image: Any, **options: Any) -> dict[str, Any]:
+        """Decode a picture and make the model's input of it: `pixel_values`, float32, (1, 3, h, w)."""
+        if not self.extracts_foreground:
+            inputs: dict[str, Any] = super().preprocess(image, **options)
+            return inputs
+        processing = self._processing(options.get("resampling"), options.get("model_input_size"))
+        timeout = options.get("timeout")
+        decoded = decode(image) if timeout is None else decode(image, timeout=timeout)
+        return {
+            "pixel_values": preprocess(decoded.rgb(), processing)[None],
+            "image": decoded,
+            "processing": processing,
+        }
+
+    def forward(self, model_inputs: dict[str, Any], **options: Any) -> dict[str, Any]:
+        """Run the model, without the parent's moves between torch devices for what is numpy on both sides."""
+        if self.extracts_foreground:
+            return self._forward(model_inputs, **options)
+        outputs: dict[str, Any] = super().forward(model_inputs, **options)
+        return outputs
+
+    def _forward(self, model_inputs: dict[str, Any], **_: Any) -> dict[str, Any]:
+        if not self.extracts_foreground:
+            outputs: dict[str, Any] = super()._forward(model_inputs)
+            return outputs
+        return self._forward_batch([model_inputs])[0]
+
+    def _forward_batch(self, batch: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Run several pictures; those of one size go through the graph together."""
+        by_shape: dict[tuple[int, ...], list[int]] = {}
+        for i, item in enumerate(batch):
+            by_shape.setdefault(item["pixel_values"].shape, []).append(i)
+        alphas: dict[int, Any] = {}
+        for indices in by_shape.values():
+            values = np.concatenate([batch[i]["pixel_values"] for i in indices])
+            alphas.update(zip(indices, forward(self.model.graph, values), strict=True))
+        return [{**item, "pixel_values": None, "alpha": alphas[i]} for i, item in enumerate(batch)]
+
+    def postprocess(self, model_outputs: dict[str, Any], **options: Any) -> Any:
+        """Make the result of the model's plane."""
+        if not self.extracts_foreground:
+            return super().postprocess(model_outputs, **options)
+        image: DecodedImage = model_outputs["image"]
+        alpha = model_outputs["alpha"][0]
+        mask = postprocess(alpha, image.height, image.width, model_outputs["processing"])
+        if options.get("return_mask"):
+            return to_mask(mask)
+        return self._result(image, mask)
+
+    def _result(self, image: DecodedImage, mask: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:
+        return [{"label": None, "score": None, "mask": to_mask(mask)}]
+
+    def _processing(self, resampling: str | None, size: Sequence[int] | None) -> Processing:
+        """Apply a call's own resampling and size."""
+        processing = self.processing
+        if resampling is not None:
+            processing = replace(processing, resampling=resampling)
+        if size is not None:
+            height, width = size
+            graph = self.model.graph
+            if (graph.height or height, graph.width or width) != (height, width):
+                raise UnsupportedOptionError(
+                    f"model_input_size={list(size)}: this graph takes {[graph.height, graph.width]} only."
+                )
+            processing = processing.with_size(height, width)
+        return processing
+
+    def dispose(self) -> None:
+        """Free the session. The pipeline cannot be called any more; a second call does nothing."""
+        if self.extracts_foreground:
+            self.model.dispose()
+
+    def __enter__(self) -> ForegroundExtractionPipeline:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.dispose()
+
+
+class BackgroundRemovalPipeline(ForegroundExtractionPipeline):
+    """Transformers.js' `background-removal`: the picture with the mask as its alpha, a PIL image of mode "RGBA"."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not self.extracts_foreground:
+            raise UnsupportedTaskError(
+                f"background-removal needs a model with one foreground plane, and {self.model.config._name_or_path} "
+                "has none. Use the task image-segmentation with it."
+            )
+
+    def _result(self, image: DecodedImage, mask: np.ndarray[Any, np.dtype[np.uint8]]) -> Image.Image:
+        return put_alpha(image.rgb(), mask)
+
+
+_CLASSES: Mapping[str, type[ForegroundExtractionPipeline]] = {
+    "image-segmentation": ForegroundExtractionPipeline,
+    "background-removal": BackgroundRemovalPipeline,
+}
+
+
+def _merged(known: Processing, image_processor: Any) -> Processing:
+    """Let an image processor decide, but for what no `preprocessor_config.json` states: the card and the graph do."""
+    own = getattr(image_processor, "processing", None)
+    if own is None:
+        return known
+    return replace(
+        own,
+        size=own.size or known.size,
+        rescale_to_max=own.rescale_to_max or known.rescale_to_max,
+        min_max=own.min_max or known.min_max,
+    )
+
+
+def is_many(inputs: Any) -> bool:
+    """Whether the inputs are many pictures: a list or a tuple, a column, a dataset or an iterator."""
+    if isinstance(inputs, (list, tuple)):
+        return True
+    if isinstance(inputs, (str, bytes, bytearray, memoryview, Path, Mapping, Image.Image)):
+        return False
+    if hasattr(inputs, "read") or hasattr(inputs, "__array__"):
+        return False
+    return hasattr(inputs, "__iter__") or (hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"))
+
+
+def _items(inputs: Any) -> Iterable[Any]:
+    """Iterate over inputs, also over a torch dataset that can only be indexed."""
+    if hasattr(inputs, "__iter__"):
+        return inputs  # type: ignore[no-any-return]
+    return (inputs[i] for i in range(len(inputs)))
+
+
+def pipeline(
+    task: str,
+    model: str | Path = "briaai/RMBG-1.4",
+    *,
+    device: Any = None,
+    dtype: Any = None,
+    subfolder: str = "onnx",
+    model_file_name: str | None = None,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+    progress_callback: ProgressCallback | None = None,
+    session_options: Any = None,
+    config: Mapping[str, Any] | PretrainedConfig | None = None,
+    use_external_data_format: bool | int | Mapping[str, Any] | None = None,
+    token: str | bool | None = None,
+    strict: bool = False,
+    resampling: str | None = None,
+    batch_size: int = 1,
+    num_workers: int | None = None,
+) -> ForegroundExtractionPipeline:
+    """Build a pipeline, as Transformers.js' `pipeline` does.
+
+    Args:
+        task: `"image-segmentation"` or `"background-removal"`.
+        model: Repository id (`"briaai/RMBG-1.4"`) or a folder laid out like a repository.
+        device: `"cpu"` (default), `"wasm"`, `"auto"`, `"gpu"`, `"webgpu"`, `"cuda"`, `"dml"`, `"coreml"` or
+            `"webnn"`: see `devices.PROVIDERS`.
+        dtype: `"fp32"`, `"fp16"`, `"q8"`, ...: see `dtypes.SUFFIXES`. The default is what the model's config asks for,
+            else `"q8"` on wasm and `"fp32"` elsewhere.
+        subfolder: Folder of the ONNX files in the repository.
+        model_file_name: Stem of the ONNX file; `"model"` by default.
+        revision: Branch, tag or commit; `"main"` by default.
+        cache_dir: The cache to use in place of the Hugging Face one.
+        local_files_only: Never open a connection.
+        progress_callback: Called with Transformers.js' progress events.
+        session_options: `onnxruntime.SessionOptions`, or a mapping of its attributes.
+        config: Used in place of `config.json`.
+        use_external_data_format: Whether the weights lie beside the graph in `*.onnx_data`.
+        token: Token for the Hub; by default `HF_TOKEN` or the stored one.
+        strict: Raise, instead of warning and using the CPU, where the device's provider is not installed.
+        resampling: `"transformers.js"` (default), `"canvas"`, `"antialias"` or `"bria"`.
+        batch_size: Pictures for each run of the graph, when many are given.
+        num_workers: Threads that decode and encode, when many are given.
+
+    Returns:
+        The pipeline. It is a context manager, and `dispose()` frees it.
+
+    Raises:
+        UnsupportedTaskError: Another task, or one that the model cannot do.
+        ModelNotFoundError: The model is nowhere.
+        ModelFileNotFoundError: The model has no file of this dtype; the message lists those that it has.
+        ForegroundError: The other errors in `errors`.
+
+    Example:
+        >>> segmenter = pipeline("image-segmentation", "briaai/RMBG-1.4", device="wasm")
+        >>> result = segmenter("photo.jpg", subtask="foreground-extraction")
+        >>> result[0]["mask"].save("mask.png")
+    """
+    if task not in _CLASSES:
+        raise UnsupportedTaskError(f"Unsupported task: {task!r}. Use one of: {', '.join(_CLASSES)}.")
+    register()
+    resolved = installed_device(device, strict=strict)
+    files = load_files(
+        model,
+        device=resolved.name,
+        dtype=dtype,
+        subfolder=subfolder,
+        model_file_name=model_file_name,
+        revision=revision,
+        cache_dir=cache_dir,
+        local_files_only=local_files_only,
+        token=token,
+        config=config.to_dict() if isinstance(config, PretrainedConfig) else config,
+        use_external_data_format=use_external_data_format,
+        progress_callback=progress_callback,
+    )
+    cls, options = _CLASSES[task], {"batch_size": batch_size, "num_workers": num_workers}
+    with _without_device_notice():
+        if _is_semantic(files.config):
+            result = _semantic(task, files, resolved, session_options, **options)
+        else:
+            graph = open_graph(files.onnx, resolved, session_options)
+            loaded = LoadedModel(files, resolved, graph, processing_of(files, graph, resampling))
+            ort_model = ORTModelForForegroundExtraction.from_loaded(loaded)
+            result = cls(model=ort_model, image_processor=ort_model.preprocessors[0], task=task, **options)
+    ready(progress_callback, task, str(model))
+    return result
+
+
+def _is_semantic(config: Mapping[str, Any]) -> bool:
+    """Whether transformers knows the model type as one of semantic segmentation."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
+
+    return config.get("model_type") in MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
+
+
+def _semantic(
+    task: str, files: ModelFiles, device: Device, options: Any, **kwargs: Any
+) -> ForegroundExtractionPipeline:
+    """Build the parent's pipeline around Optimum's model for semantic segmentation."""
+    from optimum.onnxruntime import ORTModelForSemanticSegmentation
+    from transformers import AutoConfig, AutoImageProcessor
+
+    config = AutoConfig.from_pretrained(files.folder)
+    session = create_session(files.onnx, device.providers, device.provider_options, make_session_options(options))
+    model = ORTModelForSemanticSegmentation(config=config, session=session, model_save_dir=files.onnx.parent)
+    return _CLASSES[task](
+        model=model,
+        image_processor=AutoImageProcessor.from_pretrained(files.folder),
+        framework="pt",
+        task=task,
+        device=model.device,
+        **kwargs,
+    )
+
+
+@contextmanager
+def _without_device_notice() -> Iterator[None]:
+    """Keep transformers from announcing torch's device, which is not where an ONNX session runs."""
+    logger = logging.getLogger("transformers.pipelines.base")
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Device set to use")
+
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)

@@ -1,0 +1,111 @@
+"""A bounded pipeline: prepare on threads, run in batches, finish on threads; results in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+from transformers_foreground.errors import ForegroundError
+
+Input = TypeVar("Input")
+Prepared = TypeVar("Prepared")
+Result = TypeVar("Result")
+Output = TypeVar("Output")
+
+
+def stream(
+    inputs: Iterable[Input],
+    prepare: Callable[[Input], Prepared],
+    run: Callable[[Sequence[Prepared]], Sequence[Result]],
+    finish: Callable[[Prepared, Result], Output],
+    *,
+    batch_size: int = 1,
+    workers: int = 2,
+) -> Iterator[Output | ForegroundError]:
+    """Run inputs through three stages, overlapping them.
+
+    Args:
+        inputs: Read on the calling thread, at most a few batches ahead: it may be endless.
+        prepare: First stage, on a worker thread.
+        run: Second stage, on the calling thread, one batch at a time.
+        finish: Last stage, on a worker thread.
+        batch_size: How many prepared inputs `run` is given at once.
+        workers: Threads for the first and the last stage; 0 does all on the calling thread, one input at a time.
+
+    Yields:
+        For each input, in order, what `finish` returned, or the `ForegroundError` that a stage raised for it. Any
+        other exception ends the stream.
+    """
+    if workers <= 0:
+        pool: _Inline | ThreadPoolExecutor = _Inline()
+        ahead = batch_size
+    else:
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="foreground")
+        ahead = 2 * batch_size + workers
+    source = iter(inputs)
+    prepared: deque[Future[Prepared]] = deque()
+    finished: deque[Future[Output]] = deque()
+    try:
+        while True:
+            prepared.extend(pool.submit(prepare, item) for item in islice(source, ahead - len(prepared)))
+            if not prepared:
+                break
+            batch = [prepared.popleft() for _ in range(min(batch_size, len(prepared)))]
+            finished.extend(_run_batch(batch, run, finish, pool))
+            while len(finished) > ahead or (workers <= 0 and finished):
+                yield _outcome(finished.popleft())
+        while finished:
+            yield _outcome(finished.popleft())
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _run_batch(
+    batch: Sequence[Future[Prepared]],
+    run: Callable[[Sequence[Prepared]], Sequence[Result]],
+    finish: Callable[[Prepared, Result], Output],
+    pool: _Inline | ThreadPoolExecutor,
+) -> list[Future[Output]]:
+    """Run those of a batch that could be prepared; return a future for each, in order."""
+    ready = [future.result() for future in batch if future.exception() is None]
+    futures: list[Future[Output]]
+    try:
+        results = iter(run(ready)) if ready else iter(())
+    except ForegroundError as error:
+        return [_failed(future.exception() or error) for future in batch]
+    futures = []
+    for future in batch:
+        failure = future.exception()
+        futures.append(_failed(failure) if failure else pool.submit(finish, future.result(), next(results)))
+    return futures
+
+
+def _failed(error: BaseException) -> Future[Output]:
+    future: Future[Output] = Future()
+    future.set_exception(error)
+    return future
+
+
+def _outcome(future: Future[Output]) -> Output | ForegroundError:
+    try:
+        return future.result()
+    except ForegroundError as error:
+        return error
+
+
+class _Inline:
+    """An executor without threads."""
+
+    def submit(self, function: Callable[..., Output], *args: object) -> Future[Output]:
+        future: Future[Output] = Future()
+        try:
+            future.set_result(function(*args))
+        except ForegroundError as error:
+            future.set_exception(error)
+        return future
+
+    def shutdown(self, wait: bool, cancel_futures: bool) -> None:
+        """There is nothing to stop."""
