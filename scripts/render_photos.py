@@ -73,11 +73,11 @@ def noise(p: Array, octaves: int = 1) -> Array:
 
 def cells(p: Array) -> tuple[Array, Array]:
     """Distance to the nearest point of a jittered lattice, and that point's random number."""
-    corner = np.floor(p - 0.5).astype(np.int32)
+    corner = np.floor(p - 0.5)
     near, tag = np.full(p.shape[1], 9, np.float32), np.zeros(p.shape[1], np.float32)
     for step in np.ndindex(2, 2, 2):
-        cell = corner + np.array(step, np.int32)[:, None]
-        k = ((cell & 31) * STRIDES).sum(0)
+        cell = corner + vec(*step)
+        k = ((cell.astype(np.int32) & 31) * STRIDES).sum(0)
         r = norm(p - cell - 0.15 - 0.7 * np.stack([LATTICE[k - j] for j in (1, 2, 3)]))
         near, tag = minimum(near, r), np.where(r < near, LATTICE[k], tag)
     return near, tag
@@ -90,11 +90,11 @@ def lathe(profile: str) -> Field:
     pts, sharp = np.array([w.strip(" !").split() for w in words], float), np.array([["!" in w] for w in words])
     a = np.where(sharp[:-1], pts[:-1], np.vstack([pts[1] * (-1, 1), pts[:-2]]))[:, None]
     d = np.where(sharp[1:], pts[1:], np.vstack([pts[2:], pts[-2] * (-1, 1)]))[:, None]
-    b, c, t = pts[:-1, None], pts[1:, None], np.linspace(0, 1, 12, endpoint=False)[:, None]
+    b, c, t = pts[:-1, None], pts[1:, None], np.linspace(0, 1, 32, endpoint=False)[:, None]
     line = b + t / 2 * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * b - a - 3 * c + d)))  # Catmull-Rom
     line = np.vstack([line.reshape(-1, 2), pts[-1]]).astype(np.float32)
     (_, low), (right, high) = line.min(0) - 0.15, line.max(0) + 0.15
-    step = max(right, high - low) / 340
+    step = float(max(right, high - low)) / 480
     y, r = np.mgrid[low:high:step, 0:right:step].astype(np.float32)
     best, inside = np.full(r.shape, np.inf, np.float32), np.zeros(r.shape, bool)
     for (r0, y0), (dr, dy) in zip(line, np.diff(line, axis=0), strict=False):
@@ -102,14 +102,14 @@ def lathe(profile: str) -> Field:
         k = clip((u * dr + v * dy) / (dr * dr + dy * dy + 1e-12), 0, 1)
         best = minimum(best, (u - k * dr) ** 2 + (v - k * dy) ** 2)
         inside ^= ((v >= 0) != (v >= dy)) & (u * abs(dy) < v * dr * np.sign(dy))
-    table, (rows, columns) = (np.sqrt(best) * np.where(inside, -1, 1)).ravel(), r.shape
+    table, (rows, columns) = np.where(inside, -np.sqrt(best), np.sqrt(best)).ravel(), r.shape
 
     def field(p: Array) -> Array:
         u, v = hypot(p[0], p[2]) / step, (p[1] - low) / step
         x, y = clip(u, 0, columns - 1.01), clip(v, 0, rows - 1.01)
-        i, j = x.astype(np.int32), y.astype(np.int32)
-        lower, upper = (mix(table[k], table[k + 1], x - i) for k in (j * columns + i, (j + 1) * columns + i))
-        near, away = mix(lower, upper, y - j), hypot(u - x, v - y) * step
+        k = y.astype(np.int32) * columns + x.astype(np.int32)
+        lower, upper = (mix(table[i], table[i + 1], x % 1) for i in (k, k + columns))
+        near, away = mix(lower, upper, y % 1), hypot(u - x, v - y) * step
         return np.where(away > 0, hypot(near, away), near)
 
     return field
@@ -127,13 +127,14 @@ def mottled(a: str, b: str, *scale: float, warp: float = 0.0) -> Field:
 
 def planks(dark: str, light: str, width: float = 0.9) -> Field:
     """Boards running left to right."""
-    grain = mottled(dark, light, 0.8, 1, 9, warp=1.5)
 
     def color(p: Array) -> Array:
         z = p[2] / width + 0.37
         row = np.floor(z)
-        tone = (0.75 + 0.5 * noise(vec(3.7, 1.3, 0) * row)) * mix(0.35, 1, ramp(0.5, 0.48, abs(z - row - 0.5)))
-        return grain(p + vec(7.3, 3.7, 0) * row) * tone * (0.85 + 0.3 * noise(p * vec(4, 1, 90), 2))
+        q = np.stack([p[0] * 0.8 + row * 7.3, row * 3.7, p[2] * 9])
+        figure = noise(q + 1.4 * noise(p * vec(0.9, 0, 2), 2), 3) + 0.35 * noise(q * vec(4, 1, 9), 2) - 0.2
+        tone = figure + 0.25 * noise(vec(3.7, 1.3, 0) * row)
+        return mix(rgb(dark), rgb(light), tone) * mix(0.35, 1, ramp(0.5, 0.48, abs(z - row - 0.5)))
 
     return color
 
@@ -167,13 +168,13 @@ class Scene:
     floor: Field
     backdrop: str  # colours of the room's blurred masses, the first is the base
     bokeh: str = ""  # colours of its lights
-    gloss: float = 0.5  # of the floor
+    gloss: float = 0.35  # of the floor
 
     def distance(self, p: Array) -> Array:
         return functools.reduce(minimum, [part.solid(p) for part in self.parts])
 
 
-KEY, SUN, SKY = polar(-50, 42), vec(2.1, 1.98, 1.8), vec(0.5, 0.54, 0.6)  # the softbox, its light, the fill
+KEY, SUN, SKY = polar(-48, 36), vec(2.1, 1.98, 1.8), vec(0.5, 0.54, 0.6)  # the softbox, its light, the fill
 
 
 def march(scene: Scene, o: Array, d: Array, width: float = 0.0) -> tuple[Array, Array]:
@@ -203,8 +204,12 @@ def studio(d: Array, rough: Array, walls: Array, ground: Array) -> Array:
     x, y = (abs((d * axis).sum(0)) / front for axis in (side, np.cross(KEY, side, axis=0)))
     s = 0.03 + 0.8 * rough
     bars = mix(ramp(0, 0.035, minimum(x, y)), 1, clip(rough * 4, 0, 1))
-    pane = 14 / (1 + 14 * rough) * ramp(-s, s, 0.45 - x) * ramp(-s, s, 0.55 - y) * bars
-    room = mix(walls * 0.5 + 0.06, SKY, ramp(-0.2, 1.0, d[1])) + pane + 2 * ramp(0.75, 1, (d * polar(105, 25)).sum(0))
+    pane = 14 / (1 + 14 * rough) * ramp(-s, s, 0.45 - x) * ramp(-s, s, 0.62 - y) * bars
+    room = (
+        mix(walls * 0.5 + 0.06, SKY, ramp(-0.2, 1.0, d[1]))
+        + pane
+        + 2 * (1 - rough) * ramp(0.75, 1, (d * polar(105, 25)).sum(0))
+    )
     return mix(room, ground, ramp(0.08 + rough * 0.4, -0.08 - rough * 0.4, d[1]))
 
 
@@ -215,13 +220,13 @@ def shade(scene: Scene, p: Array, view: Array) -> Array:
     for k, part in enumerate(scene.parts):
         i = np.flatnonzero(owner == k)
         for corner in (vec(1, -1, -1), vec(-1, -1, 1), vec(-1, 1, -1), vec(1, 1, 1)):
-            e = p[:, i] + corner * 0.004
+            e = p[:, i] + corner * 0.006
             n[:, i] += corner * (scene.distance(e) + part.bump(e))
         base[:, i] = rgb(part.color) if isinstance(part.color, str) else part.color(p[:, i])
         rough[i], metal[i], wrap[i] = part.rough, part.metal, part.wrap
     n /= maximum(norm(n), 1e-9)
     taps = [(h, minimum(scene.distance(p + n * h), p[1] + n[1] * h)) for h in (0.03, 0.08, 0.18, 0.36)]
-    ambient = 1 - sum(maximum(h - free, 0) / h for h, free in taps) / len(taps)
+    ambient = 1 - sum(clip(1 - free / h, 0, 1) for h, free in taps) / len(taps)
     seen = mix(march(scene, p + n * 0.012, KEY, 0.12)[1], 1, wrap * 0.4)
     sun = clip(((n * KEY).sum(0) + wrap) / (1 + wrap), 0, 1) * seen
     ground = scene.floor(p * vec(1, 0, 1)).mean(1, keepdims=True) * (0.35 + 0.9 * ramp(0, 1.2, p[1]))
@@ -261,8 +266,8 @@ def room(scene: Scene, w: int, h: int, rng: np.random.Generator) -> Array:
     base, *masses = (rgb(code)[:, :, None] for code in scene.backdrop.split())
     out = base * mix(1.25, 0.75, y / h)
     for color in masses * 3:
-        cx, cy, rx, ry = rng.uniform((0, 0, 0.05, 0.1), (1, 0.6, 0.2, 0.4))
-        mass = ramp(0, 0.15, 1 - maximum(abs(x / w - cx) / rx, abs(y / h - cy) / ry))
+        (cx, cy, rx, ry), power = rng.uniform((0, 0, 0.05, 0.1), (1, 0.6, 0.2, 0.4)), rng.choice((2, 8))
+        mass = ramp(1, 0.8, (abs(x / w - cx) / rx) ** power + (abs(y / h - cy) / ry) ** power)
         out = mix(out, color * rng.uniform(0.6, 1.3), mass * rng.uniform(0.5, 0.95))
     out = blur(out, s / 28)
     for code in scene.bokeh.split() * 6:
@@ -308,7 +313,7 @@ def render(name: str, size: int, seed: int = 0) -> tuple[Image.Image, Image.Imag
     mirror += behind[:, : h // 2].mean((1, 2))[:, None] * (1 - hits)
     mirror *= scene.gloss * (0.06 + (1 - abs(d[1])) ** 5) * mix(sky, 1, 0.5)
     light, mirror = (resize(a.reshape(3, h // 2, w // 2), w, h) for a in (SUN * KEY[1] * sun + SKY * sky, mirror))
-    layer = focus = np.vstack([texture * light + blur(mirror, 1 + 10 * (1 - scene.gloss)) * table, table])
+    layer = focus = np.vstack([texture * light + blur(mirror, size / 60 * (1 - scene.gloss)) * table, table])
     level = np.log2(1 + maximum(abs(t - far) - radius * 0.6, 0) / t * size * 0.05).reshape(h, w)
     for k in range(1, 7):
         focus = mix(focus, blur(layer, 2**k), clip(level - k + 1, 0, 1))
@@ -329,7 +334,8 @@ def render(name: str, size: int, seed: int = 0) -> tuple[Image.Image, Image.Imag
 def apple_skin(p: Array) -> Array:
     around, r = p * vec(1, 0, 1) / norm(p * vec(1, 0, 1)), hypot(p[0], p[2])
     streaks = noise(around * 11 + p * vec(1, 1.5, 1), 3)
-    blush = ramp(0.25, 0.6, streaks * 0.3 + 0.6 * noise(p * 1.5 + 3.3) - 0.2 * p[0]) * ramp(0.1, 0.35, r + streaks / 7)
+    blush = ramp(0.25, 0.6, streaks * 0.3 + 0.6 * noise(p * 1.5 + 3.3) - 0.2 * p[0])
+    blush *= ramp(0.1, 0.35, r + streaks / 7)
     red = mix(rgb("c63a2c"), rgb("8c1420"), ramp(0.3, 0.75, streaks))
     return mix(mix(rgb("d2b04e"), red, blush), rgb("e4bc80"), 0.5 * specks(p, 15, 0.12))
 def leaf(p: Array) -> Array:
@@ -373,8 +379,8 @@ def wheel(p: Array, half: float, radius: float) -> Array:
     return disc(abs(p[2]) - 0.36, abs(p[0]) - 0.58, p[1] - 0.2, half, radius, 0.03)
 def chrome(p: Array) -> Array:
     x, y, z = at(fold(p, "z"), 0.95, 0.4, 0.27)
-    bumper, ring = box(at(fold(p, "x"), 0.97, 0.24, 0), (0.05, 0.05, 0.4), 0.045), hypot(hypot(y, z) - 0.085, x) - 0.022
-    return minimum(minimum(bumper, ring), wheel(p, 0.095, 0.115))
+    bumper = box(at(fold(p, "x"), 0.97, 0.24, 0), (0.05, 0.05, 0.4), 0.045)
+    return minimum(minimum(bumper, hypot(hypot(y, z) - 0.085, x) - 0.022), wheel(p, 0.095, 0.115))
 def duck(p: Array) -> Array:
     tail, head = rod(p, vec(-0.45, 0.5, 0), vec(-0.8, 0.8, 0), 0.22, 0.05), norm(at(p, 0.36, 1.02, 0)) - 0.37
     body = blend(0.16, ellipsoid(at(p, 0, 0.38, 0), 0.68, 0.42, 0.52), head, tail)
@@ -386,26 +392,30 @@ def beak(p: Array) -> Array:
     upper, lower = ellipsoid(np.stack([x, y - x * x / 2, z]), 0.22, 0.055, 0.18), at(p, 0.73, 0.91, 0)
     return blend(0.02, upper, ellipsoid(lower, 0.16, 0.04, 0.13))
 def mug(p: Array) -> Array:
-    cup = lathe("0 .03, .36 .03!, .4 0, .45 .03, .55 .25, .585 .55, .56 .9, .525 1.1, .51 1.125, .49 1.1, .515 .9,"
-                ".53 .5, .45 .15, 0 .1")(p)
+    cup = lathe("0 .03, .36 .03!, .4 0, .45 .03, .57 .25, .6 .5, .57 .85, .515 1.09, .5 1.12, .48 1.09, .53 .85,"
+                ".55 .5, .45 .15, 0 .1")(p)
     return blend(0.07, cup, maximum(handle(p, 0.57, 0.6, 0.25, 0.1), 0.54 - hypot(p[0], p[2])))
 def mug_glaze(p: Array) -> Array:
     clay, line = rgb("9a6544") * mix(0.8, 1.1, noise(p * 30, 3)), ramp(0.33, 0.36, p[1] + 0.08 * noise(p * 3, 2))
     return mix(clay, mix(rgb("e4dccb") * mix(0.9, 1.1, noise(p * 3, 2)), rgb("4d3526"), specks(p, 13)), line)
-def cap(p: Array) -> Array: return lathe("0 .86, .1 .84, .4 .79, .68 .74, .74 .78, .7 .93, .5 1.15, .25 1.27, 0 1.31")(p)
+def cap(p: Array) -> Array:
+    return lathe("0 .86, .1 .84, .4 .79, .68 .74, .74 .78, .7 .93, .5 1.15, .25 1.27, 0 1.31")(p)
 def cap_skin(p: Array) -> Array:
     red = mix(rgb("a3120d"), rgb("d03a18"), ramp(0.3, 0.75, hypot(p[0], p[2]) + 0.2 * noise(p * 6, 2)))
     return mix(rgb("efe3c8"), red, ramp(-0.01, 0.01, p[1] - 0.86 + 0.15 * hypot(p[0], p[2])))
 def warts(p: Array) -> Array:
-    return (cap(p) + 0.015 - 0.06 * ramp(0.36, 0.1, cells(p * 4.2)[0]) * ramp(0.78, 0.86, p[1])) * 0.8
+    d, q = cap(p) + 0.01, at(p, 0, 0.4, 0)
+    i = np.flatnonzero(d < 0.12)
+    d[i] -= 0.05 * ramp(0.4, 0.15, cells(q[:, i] / norm(q[:, i]) * 3.9)[0]) * ramp(0.78, 0.86, p[1, i])
+    return d * 0.8
 def board(p: Array) -> Array:
     x, z = (p[0] * 0.88 + p[2] * 0.47) / 1.15 + 0.5, (p[2] * 0.88 - p[0] * 0.47) / 1.15 + 0.5
-    light, dark = mottled("b08a5c", "d2b080", 1, 1, 9, warp=2), mottled("3d2216", "5c3824", 9, 1, 1, warp=2)
-    return mix(light(p), dark(p), ramp(-0.03, 0.03, sin(np.pi * x) * sin(np.pi * z)))
+    light, dark = mottled("b59a74", "ccb48c", 1, 1, 9, warp=2), mottled("8a6a4a", "a58460", 9, 1, 1, warp=2)
+    return mix(light(p), dark(p), ramp(-0.006, 0.006, sin(np.pi * x) * sin(np.pi * z)))
 def teapot(p: Array) -> Array:
     pot = lathe("0 .04, .36 .04!, .4 0, .44 .03, .68 .22, .76 .48, .66 .76, .4 .92, .34 .93, .3 .9, 0 .9")(p)
-    bend, tip = vec(0.92, 0.5, 0), vec(1.12, 0.92, 0)
-    spout = blend(0.15, rod(p, vec(0.5, 0.3, 0), bend, 0.17, 0.1), rod(p, bend, tip, 0.1, 0.07))
+    bend, tip = vec(0.9, 0.54, 0), vec(1.14, 0.93, 0)
+    spout = blend(0.2, rod(p, vec(0.5, 0.3, 0), bend, 0.17, 0.09), rod(p, bend, tip, 0.09, 0.07))
     spout = maximum(maximum(spout, p[1] - 0.92), 0.05 - norm(p - tip))
     return blend(0.08, pot, spout, maximum(handle(p, -0.76, 0.56, 0.27, 0.06), 0.62 - norm(at(p, 0, 0.5, 0))))
 def teapot_glaze(p: Array) -> Array: return mix(mottled("123a5c", "2a6a94", 2.2)(p), rgb("101820"), specks(p, 12))
@@ -419,7 +429,8 @@ SCENES = {
         Part(leaf, mottled("2f5020", "4f7432", 9), 0.45, wrap=0.3),
     ], (0.66, 0.9), (1, 1), (10, 15, 5), planks("3f2c1f", "86664a"), "5f6b58 2e3a2b b6bd9a 7d8a5c", "fff2c9 dcedc0"),
     "armchair": Scene([
-        Part(chair, mottled("6e3415", "9c5226", 2.5), 0.38, bump=lambda p: 0.006 * cells(p * 30)[0] ** 2),
+        Part(chair, mottled("6e3415", "9c5226", 2.5), 0.38,
+             bump=lambda p: 0.002 * cells(p * 55)[0] - 0.02 * noise(p * 4, 2)),
         Part(chair_leg, "3a2415", 0.4),
     ], (0.66, 1.25), (1, 1), (32, 14, 6.4), planks("7d6b58", "b09c84", 0.5), "b9b4a8 8fa09a d9d2c4 5d6a66 c9a27a"),
     "cactus": Scene([
@@ -434,7 +445,8 @@ SCENES = {
         Part(car_body, car_paint, 0.1), Part(car_glass, "0d1216", 0.04), Part(chrome, "d8d8d8", 0.12, metal=1),
         Part(lambda p: wheel(p, 0.085, 0.2), "17171a", 0.6),
         Part(lambda p: ellipsoid(at(fold(p, "z"), 0.93, 0.4, 0.27), 0.05, 0.085, 0.085), "fff0c4", 0.08),
-    ], (0.42, 1.15), (3, 2), (38, 14, 6), planks("7c5e40", "b48c60"), "8b7f74 c9b79c 4d5a66 a4553c d8cdb8", "ffd9a0"),
+    ], (0.42, 1.15), (3, 2), (38, 14, 6), planks("7c5e40", "b48c60"), "8b7f74 c9b79c 4d5a66 a4553c d8cdb8",
+        "ffd9a0", 0.15),
     "duck": Scene([
         Part(duck, "f0b000", 0.2, wrap=0.25), Part(beak, "e2601a", 0.25, wrap=0.2),
         Part(lambda p: eye(p, 0.085, 0.325), "f8f4ea", 0.1), Part(lambda p: eye(p, 0.06, 0.37), "0a0a0c", 0.05),
@@ -443,20 +455,20 @@ SCENES = {
     "lamp": Scene([
         Part(lambda p: lathe("0 0, .4 0!, .42 .02, .41 .06, .3 .09, .1 .13, .06 .2, .09 .3, .17 .46, .19 .58, .12 .78,"
              ".05 .88, .07 .92, .05 .96, .035 1.05, .035 1.7, 0 1.72")(p), mottled("b88a3c", "cfa254", 3), 0.15, 1),
-        Part(lambda p: lathe("0 1.86, .05 1.86, .4 1.82!, .42 1.84!, .66 1.1!, .64 1.1!, .4 1.78!, 0 1.78")(p),
+        Part(lambda p: lathe("0 1.7, .39 1.7!, .4 1.82!, .42 1.82!, .66 1.1!, .64 1.1!, .38 1.66!, 0 1.66")(p),
              mottled("1f5a48", "2a6c56", 20, 90, 20), 0.8, bump=lambda p: 0.002 * noise(p * vec(60, 5, 60))),
     ], (0.95, 1.2), (3, 4), (0, 8, 6.4), planks("5a3a26", "8c6244"), "c2b6a2 a39582 d9cfbc b3a58f 8f9a94", "fff0d0"),
     "mug": Scene([
-        Part(mug, mug_glaze, 0.12), Part(lambda p: disc(p[1] - 1, p[0], p[2], 0.02, 0.51, 0.005), "2a130a", 0.05),
-    ], (0.56, 0.95), (4, 3), (12, 18, 5.8), planks("4a3020", "86603e"), "6d5b4b 2f3a35 c9b48f 8b4f33 40302a",
+        Part(mug, mug_glaze, 0.12), Part(lambda p: disc(p[1] - 1.02, p[0], p[2], 0.02, 0.52, 0.005), "2a130a", 0.05),
+    ], (0.56, 0.95), (4, 3), (12, 15, 5.6), planks("4a3020", "86603e"), "6d5b4b 2f3a35 c9b48f 8b4f33 40302a",
         "ffd9a0 ffb765 fff0d8"),
     "mushroom": Scene([
         Part(lambda p: minimum(lathe("0 -.1, .24 0, .25 .12, .16 .4, .14 .9, 0 .95")(p),
              lathe("0 .78, .14 .76, .26 .6!, .25 .6!, .12 .72, 0 .72")(p)), mottled("d8ccb0", "f0e8d4", 12, 3, 12), 0.7,
              wrap=0.3, bump=lambda p: 0.006 * noise(p * vec(20, 3, 20))),
         Part(cap, cap_skin, 0.18), Part(warts, "e9dfc8", 0.8, wrap=0.3, bump=lambda p: 0.02 * noise(p * 30, 2)),
-    ], (0.62, 1), (1, 1), (0, 8, 5.2), mottled("26300f", "5f6228", 7, 1, 22, warp=2), "3f5a2c 1d2e18 7f9a4a 2f4a2a a8b86a",
-        "e8f0a0 d4e88a fff8d0", 0),
+    ], (0.62, 1), (1, 1), (0, 8, 5.2), mottled("26300f", "5f6228", 7, 1, 22, warp=2),
+        "3f5a2c 1d2e18 7f9a4a 2f4a2a a8b86a", "e8f0a0 d4e88a fff8d0", 0),
     "pawn": Scene([
         Part(lambda p: lathe("0 0, .42 0!, .45 .03, .45 .11, .4 .16!, .38 .17, .38 .21!, .31 .26, .2 .42, .145 .7,"
              ".13 .9!, .24 .92, .27 .96, .24 1, .15 1.02!, .2 1.07, .255 1.22, .2 1.38, .1 1.45, 0 1.465")(p),
@@ -481,7 +493,8 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="print the scene names and exit")
     args = parser.parse_args()
     if args.list:
-        return print(*SCENES, sep="\n")
+        print(*SCENES, sep="\n")
+        return
     args.out.mkdir(parents=True, exist_ok=True)
     for name in args.scene or SCENES:
         start = time.perf_counter()

@@ -157,6 +157,7 @@ def _tiny_torch_model(kind: str, folder: Path) -> Path:
             encoder_ffn_dim=16, decoder_ffn_dim=16, num_queries=5, **labels,
         )  # fmt: skip
         model = t.DetrForSegmentation(config)
+        model.detr.class_labels_classifier.bias.data[-1] = -10  # not "no object", so that there is something to compare
         processor = t.DetrImageProcessor(size={"height": 64, "width": 64})
     else:
         config = t.MaskFormerConfig(
@@ -174,6 +175,7 @@ def _tiny_torch_model(kind: str, folder: Path) -> Path:
     return folder
 
 
+_THRESHOLDS = ("threshold", "mask_threshold", "overlap_mask_area_threshold")
 _RUN = """
 import hashlib, json, sys
 if sys.argv[3] == "registered":
@@ -198,7 +200,7 @@ print("RESULT" + json.dumps([plain(out), [plain(m) for m in many]]))
 )
 def test_other_models_give_what_they_gave_before(kind: str, subtask: str | None, tmp_path: Path) -> None:
     folder = _tiny_torch_model(kind, tmp_path / kind)
-    options = json.dumps({"threshold": 0.0, **({"subtask": subtask} if subtask else {})})
+    options = json.dumps({**dict.fromkeys(_THRESHOLDS, 0.0), **({"subtask": subtask} if subtask else {})})
     outputs = []
     for state in ("plain", "registered"):
         done = subprocess.run(

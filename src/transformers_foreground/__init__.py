@@ -18,7 +18,7 @@ _HOME = {
     "ForegroundExtractionPipeline": "pipelines",
     "ForegroundImageProcessor": "processing",
     "ORTModelForForegroundExtraction": "modeling",
-    "pipeline": "pipelines",
+    "pipeline": "factory",
     "register": "registration",
 }
 

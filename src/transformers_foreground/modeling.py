@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from transformers_foreground.errors import ForegroundError
 from transformers_foreground.loading import LoadedModel, installed_device, load
 from transformers_foreground.preprocessing import Processing
 from transformers_foreground.processing import ForegroundImageProcessor
-from transformers_foreground.sessions import forward, graph_of
+from transformers_foreground.sessions import Graph, forward, graph_of
 
 # What transformers' and Optimum's factories add, and means nothing here. Code in a repository is never run.
 _FACTORY_NOISE = (
@@ -72,7 +72,7 @@ class ORTModelForForegroundExtraction(ORTModel):  # type: ignore[misc]
     ) -> None:
         # Numpy goes in and comes out, so there is nothing to bind.
         super().__init__(config=config, session=session, use_io_binding=False, model_save_dir=model_save_dir)
-        self.graph = graph_of(session, session._model_path)
+        self.graph: Graph = graph_of(session, session._model_path)
         self.processing = processing
         self.requested_device = requested_device
 
@@ -161,9 +161,10 @@ class ORTModelForForegroundExtraction(ORTModel):  # type: ignore[misc]
 
     def dispose(self) -> None:
         """Free the session. The model cannot be called any more."""
-        self.session = None
+        self.session: Any = None
+        self.model: Any = None
         self._io_binding = None
-        self.graph = _Disposed()
+        self.graph = cast(Graph, _Disposed())
 
 
 class _Disposed:

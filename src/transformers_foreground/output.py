@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
+import secrets
+import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ from PIL import Image
 class MaskImage(Image.Image):
     """A PIL image of mode "L" over a numpy array: `numpy.asarray(mask)` gives that array, without a copy.
 
-    It is an ordinary PIL image otherwise. Once it is drawn on, it has pixels of its own, and converts with a copy.
+    It is an ordinary PIL image otherwise: what is made from it (a copy, a crop, what a pickle gives back) is a plain
+    `PIL.Image.Image`. Once it is drawn on, it has pixels of its own, and converts to numpy with a copy.
     """
 
     _array: NDArray[np.uint8]
@@ -24,18 +26,36 @@ class MaskImage(Image.Image):
     @property
     def __array_interface__(self) -> dict[str, Any]:
         """The array itself while the picture still shares its pixels (Pillow's `readonly`), else Pillow's copy."""
+        self.load()  # raises on a closed image
         if self.readonly:
             return dict(self._array.__array_interface__)
         return dict(super().__array_interface__)
 
+    def __eq__(self, other: object) -> bool:
+        """Compare as a plain image, since Pillow calls images of two classes different."""
+        return self.copy() == (other.copy() if isinstance(other, MaskImage) else other)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle (and `copy.deepcopy`) as a plain image, so that reading it back needs Pillow alone."""
+        return self.copy().__reduce_ex__(protocol)
+
 
 def to_mask(array: NDArray[np.uint8]) -> Image.Image:
-    """Wrap a mask, uint8 (H, W), as a PIL image of mode "L" that shares its memory."""
+    """Wrap a mask as a PIL image that shares its memory.
+
+    Args:
+        array: uint8, (H, W). It is handed over: what is shared must not change behind the picture's back, so it
+            becomes read-only.
+
+    Returns:
+        A PIL image of mode "L".
+    """
     array = np.ascontiguousarray(array)
-    array.setflags(write=False)  # what is shared must not change behind the picture's back
-    plain = Image.frombuffer("L", (array.shape[1], array.shape[0]), array, "raw", "L", 0, 1)
-    mask = MaskImage()
-    mask.im, mask._mode, mask._size, mask.readonly = plain.im, "L", plain.size, 1
+    array.setflags(write=False)
+    image = Image.frombuffer("L", (array.shape[1], array.shape[0]), array, "raw", "L", 0, 1)
+    # Pillow has no public way to make an image of another class over existing pixels.
+    image.__class__ = MaskImage
+    mask = cast(MaskImage, image)
     mask._array = array
     return mask
 
@@ -60,6 +80,10 @@ def without_hidden(rgb: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[n
     """Return the colours with black where the mask is 0.
 
     What was removed must not hide in a written file; without it the file is smaller, and faster to encode, too.
+
+    Args:
+        rgb: Pixels, uint8, (H, W, 3).
+        mask: Alpha, uint8, (H, W).
     """
     return rgb * (mask > 0)[..., None]
 
@@ -72,21 +96,32 @@ def encode_png(image: Image.Image) -> bytes:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that its name never stands for half of it."""
+    """Write a file so that its name never stands for half of it.
+
+    Folders on the way are made. Through a symbolic link, the file that it points to is replaced, and the link stays.
+    What is no regular file (a pipe, `/dev/null`) is written to as it is.
+
+    Args:
+        path: Where.
+        data: The contents.
+
+    Raises:
+        OSError: It cannot be written; what was there before is still there.
+    """
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+        path.write_bytes(data)
+        return
+    # Not tempfile's: its files are private (0600), and the umask cannot be read without changing it for all threads.
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _O_BINARY, 0o666), "wb") as file:
             file.write(data)
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
-def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+_O_BINARY = getattr(os, "O_BINARY", 0)  # Windows alone has it, and would translate line ends without it

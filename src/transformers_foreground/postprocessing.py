@@ -35,7 +35,8 @@ def postprocess(alpha: NDArray[np.float32], height: int, width: int, processing:
         return _quantise(min_max(rs.half_pixel_bilinear(alpha, width, height)))
     if processing.min_max:
         alpha = min_max(alpha)
-    return rs.resize(_quantise(alpha), width, height, processing.resampling)
+    mask: NDArray[np.uint8] = rs.resize(_quantise(alpha), width, height, processing.resampling)
+    return mask
 
 
 def _quantise(alpha: NDArray[np.float32]) -> NDArray[np.uint8]:

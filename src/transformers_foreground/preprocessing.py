@@ -140,7 +140,7 @@ def preprocess(rgb: NDArray[np.uint8], processing: Processing) -> NDArray[np.flo
         Transformers.js computes: `float32(rescale_factor · v)`, then `float32((that − mean) / std)`, both in double
         precision before each rounding.
     """
-    height, width = target_size(*rgb.shape[:2], processing)
+    height, width = target_size(rgb.shape[0], rgb.shape[1], processing)
     resized = rs.resize(rgb, width, height, processing.resampling, filter=processing.resample)
     scale = processing.rescale_factor if processing.do_rescale else 1.0
     if processing.rescale_to_max:

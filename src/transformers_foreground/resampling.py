@@ -1,18 +1,18 @@
 """Resizing as Transformers.js does it, in numpy, and the other ways that one may want to compare with.
 
-Transformers.js resizes the picture to the model's size and the mask back to the picture's size. What its
-`RawImage.resize` gives depends on where it runs, and neither place does what Pillow does:
+Transformers.js resizes the picture to the model's size, and the mask back to the picture's. What its `RawImage.resize`
+gives depends on where it runs, and neither place does what Pillow does:
 
-- Node calls sharp, so libvips' `affine` with its bilinear interpolator: `affine_bilinear`, bit for bit.
+- Node calls sharp, that is libvips' `affine` with its bilinear interpolator: `affine_bilinear`, bit for bit.
 - Browsers draw on a canvas: `canvas_bilinear`, as Chromium's software rasteriser (Skia) does it.
 
-Pictures are uint8 arrays of shape (H, W) or (H, W, C), any C >= 1; every channel is treated alike, so alpha is not
+Pictures are uint8 arrays of shape (H, W) or (H, W, C) with any C >= 1. Every channel is treated alike, so alpha is not
 premultiplied. No function changes its input.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -23,7 +23,10 @@ RESAMPLINGS: Final = ("transformers.js", "canvas", "antialias", "bria")
 
 _BILINEAR: Final = 2  # Pillow's code
 _FILTERS: Final = range(6)  # Pillow's codes: nearest, lanczos, bilinear, bicubic, box, hamming
-_BLOCK: Final = 1 << 18  # output values handled at a time: large enough to amortise calls, small enough for caches
+_PRODUCT: Final = 1 << 18  # multiplications in a matrix product: OpenBLAS does not start threads for that few
+_BLOCK: Final = 1 << 16  # output values handled at a time: many enough to amortise calls, few enough for the caches
+
+_Taps: TypeAlias = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]  # lower index, upper index, upper's weight
 
 
 def resize(
@@ -37,47 +40,49 @@ def resize(
     """Resize by the resampling of that name.
 
     Args:
-        image: uint8, shape (H, W) or (H, W, C); "bria" takes float32 too.
+        image: uint8 in 0..255, shape (H, W) or (H, W, C); "bria" takes float32 of any range too.
         width: New width, at least 1.
         height: New height, at least 1.
         resampling: "transformers.js" (`affine_bilinear`), "canvas" (`canvas_bilinear`), "antialias" (`antialias`) or
-            "bria" (`half_pixel_bilinear`, which is what BRIA's own Python example of RMBG-1.4 does).
+            "bria" (`half_pixel_bilinear`: F.interpolate, as in BRIA's own Python code for RMBG-1.4).
         filter: `resample` of preprocessor_config.json, a Pillow code: 0 nearest, 1 lanczos, 2 bilinear, 3 bicubic,
-            4 box, 5 hamming. "antialias" honours it and "bria" ignores it. Only bilinear is emulated, so
-            "transformers.js" and "canvas" use Pillow's filter for every other code, just as "antialias" does.
+            4 box, 5 hamming. "antialias" honours it, "bria" ignores it. Since only bilinear is emulated,
+            "transformers.js" and "canvas" fall to Pillow's filter, as "antialias", for any other code.
 
     Returns:
         Shape (height, width) or (height, width, C); float32 for "bria", else uint8.
 
     Raises:
-        UnsupportedOptionError: unknown resampling or filter, or a size below 1.
+        UnsupportedOptionError: unknown resampling or filter, a size below 1, or not such an image.
     """
     if resampling not in RESAMPLINGS:
-        raise UnsupportedOptionError(f"unknown resampling {resampling!r}: must be one of {', '.join(RESAMPLINGS)}")
+        raise UnsupportedOptionError(f"Unknown resampling {resampling!r}. Should be one of: {', '.join(RESAMPLINGS)}.")
     if resampling == "bria":
         return half_pixel_bilinear(image, width, height)
     if resampling == "antialias" or filter != _BILINEAR:
         return antialias(image, width, height, filter)
-    return (affine_bilinear if resampling == "transformers.js" else canvas_bilinear)(image, width, height)
+    if resampling == "canvas":
+        return canvas_bilinear(image, width, height)
+    return affine_bilinear(image, width, height)
 
 
 def affine_bilinear(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     """Resize as Transformers.js does in Node: sharp's `affine([w/W, 0, 0, h/H], {interpolator: 'bilinear'})`.
 
-    Corner aligned (output pixel x looks at input position x·W/w), no antialiasing, and black beyond the picture: when
-    enlarging, the last column and row fade towards black. From libvips' affine.c and interpolate.c (8.18), which cut
-    the fractional position to X, Y in 0..4095 and compute, with a b / c d the four neighbours,
+    Corner aligned (output column x looks at input position x·W/w), not antialiased, and black outside the picture:
+    when enlarging, the last column and row fade towards black. The formula is that of libvips 8.18 (affine.c and
+    interpolate.c), which cuts the fractions of the position to 12 bits, X and Y, and takes of the neighbours a b / c d
 
         c4 = Y·X >> 12,  c2 = (4096 - Y)·X >> 12,  c3 = Y - c4,  c1 = 4096 - Y - c2
         out = (c1·a + c2·b + c3·c + c4·d + 2048) >> 12
 
     Args:
-        image: uint8, shape (H, W) or (H, W, C).
+        image: uint8 in 0..255, shape (H, W) or (H, W, C).
         width: New width, at least 1.
         height: New height, at least 1.
 
     Returns:
-        uint8, shape (height, width) or (height, width, C); `image` itself if that is its size already.
+        uint8, shape (height, width) or (height, width, C); `image` itself if it has that size already.
 
     Raises:
         UnsupportedOptionError: a size below 1, or not such an image.
@@ -85,67 +90,225 @@ def affine_bilinear(image: NDArray[np.uint8], width: int, height: int) -> NDArra
     _check(image, width, height, np.uint8)
     if image.shape[:2] == (height, width):
         return image
-    # With e = b - a, f = d - c and r = 1 except where 4096 divides X·Y (there r = 0), c2 = X - c4 - r, so that
-    #     out = floor([a + 1/2 + (X-1)·e/4096] + Y/4096·(c - a) + c4·(f - e)/4096 + (1-r)·e/4096)
-    # where only c4 has to be computed for every pixel. All terms are multiples of 2**-12 below 2**10: exact in
-    # float32, whatever the order. e is taken as 0 where X = 0, whose c2 is 0.
-    rows, columns = image.shape[:2]
-    channels = image.shape[2] if image.ndim == 3 else 1
+    # With steps e = b - a and f = d - c, and c2 being X - 1 - c4, or X - c4 where 4096 divides X·Y:
+    #   4096·out = floor((4096-Y)·a + Y·c + (X-1)·e + c4·(f-e) + 2048, plus e where 4096 divides X·Y)
+    # so a pixel costs one product to be cut, c4. For all output rows between the same two input rows, one matrix
+    # product gives both the sum of the other terms and f - e. All are multiples of 2**-12 below 2**11 when divided by
+    # 4096, so float32 is exact in any order.
+    rows, columns, *rest = image.shape
+    channels = rest[0] if rest else 1
+    size, padded = width * channels, (columns + 2) * channels  # a row of the output; of the input, with black ends
     source = np.ascontiguousarray(image).reshape(rows, columns * channels)
+
     along, down = width / columns, height / rows
-    determinant = 1.0 / (along * down)  # libvips inverts the matrix; W/w would round differently
-    ix, x12 = _libvips_axis(width, determinant * down, accumulate=True)
-    iy, y12 = _libvips_axis(height, determinant * along, accumulate=False)
-    pad = (columns + 2) * channels  # length of a row with one black pixel on either side
-    left = np.minimum(ix[:, None] * channels + np.arange(channels), pad - 1).ravel()
-    x12 = np.repeat(x12, channels)
-    corrections = _exact_columns(x12)
-    right_minus_left = np.where(x12 > 0, left, pad - 1) + pad  # the last one is always 0
-    x = x12.astype(np.float32)
-    x_less_1 = x - 1
-    y = np.stack([np.ones(height), y12 / 4096], axis=1, dtype=np.float32)
-    levels = _trailing_zeros(y12).tolist()
+    inverse = 1 / (along * down)  # by way of the determinant, as libvips: W/w would round differently
+    ix, x = _libvips_axis(np.add.accumulate(np.r_[1.0, np.full(width - 1, inverse * down)]))
+    iy, y = _libvips_axis(inverse * along * np.arange(height) + 1.0)
+    x = np.repeat(x, channels)
+    corrections, levels = _where_exact(x), _trailing_zeros(y).tolist()
+    pixel = np.minimum(ix[:, None] * channels + np.arange(channels), padded - 1).ravel()
+    gather = np.stack([pixel, padded + np.where(x > 0, pixel, padded - 1)])  # X = 0 has c2 = 0: give it a step of 0
+    xs, xs_less_1, fractions = x.astype(np.float32), (x - 1).astype(np.float32), (y / 4096).astype(np.float32)[:, None]
 
-    size = width * channels
+    line = np.zeros(2 * padded, np.float32)  # a row of pixels, then its steps, all divided by 4096
+    inner, left, right = line[channels : padded - channels], line[: padded - channels], line[channels:padded]
+    steps = line[padded : 2 * padded - channels]
+
+    def fetch(row: int, out: NDArray[np.float32]) -> None:  # a and e of every output column; row 0 is black
+        inner[:] = source[row - 1] if 1 <= row <= rows else 0
+        np.multiply(inner, np.float32(1 / 4096), out=inner)
+        np.subtract(right, left, out=steps)
+        line.take(gather, out=out, mode="wrap")  # the quickest mode; nothing wraps
+
+    # Rows of `terms`: a e, c f (or c f, a e), (X-1)·e, 1/2. Rows of `weights`: for each run, all sums, then all f - e.
+    starts = np.flatnonzero(np.diff(iy, prepend=-1))
+    longest = max(1, _PRODUCT // (12 * size))
+    edges = [np.arange(i, j, longest) for i, j in zip(starts, [*starts[1:], height], strict=True)]
+    runs = np.concatenate(edges)
+    lengths = np.diff(runs, append=height)
+    sums = np.arange(height) + np.repeat(runs, lengths)
+    weights = np.zeros((2 * height, 6), np.float32)
+    weights[sums] = np.stack([4096 - y, 0 * y, y, 0 * y, 0 * y + 1, 0 * y + 1], axis=1)
+    weights[sums + np.repeat(lengths, lengths)] = 0, -1, 0, 1, 0, 0
+    swapped = np.ascontiguousarray(weights[:, [2, 3, 0, 1, 4, 5]])
+    terms = np.full((6, size), 0.5, np.float32)
+    pairs = terms[:4].reshape(2, 2, size)
+    products = np.empty((2 * int(lengths.max()), size), np.float32)
+    crossed = np.empty((int(lengths.max()), size), np.float32)
     out = np.empty((height, size), np.uint8)
-    line = np.zeros(2 * pad, np.float32)  # a row, then what to add to each of its pixels to get the next, / 4096
-    line[:pad] = 0.5
-    pixels, steps = line[channels : pad - channels], line[pad : 2 * pad - channels]
+    upper, upper_row, lower_row = 0, -1, -1
+    for first, count, row in zip(runs.tolist(), lengths.tolist(), iy[runs].tolist(), strict=True):
+        if row != upper_row:
+            if row == lower_row:
+                upper = 1 - upper
+            else:
+                fetch(row, pairs[upper])
+            upper_row, lower_row = row, row + 1
+            fetch(lower_row, pairs[1 - upper])
+            step = pairs[upper, 1]
+            np.multiply(xs_less_1, step, out=terms[4])
+        last = first + count
+        product, t = products[: 2 * count], crossed[:count]
+        np.matmul((swapped if upper else weights)[2 * first : 2 * last], terms, out=product)
+        np.multiply(xs, fractions[first:last], out=t)
+        np.floor(t, out=t)
+        t *= product[count:]
+        t += product[:count]
+        for i, level in enumerate(levels[first:last]):
+            where = corrections[level]
+            if where is not None:
+                t[i][where] += step[where]
+        out[first:last] = t  # truncates
+    return out.reshape(height, width, *rest)
 
-    def fetch(row: int) -> NDArray[np.float32]:
-        """a + 1/2 and e/4096 for every output column; `row` counts the black row above the picture."""
-        pixels[:] = source[row - 1] if 1 <= row <= rows else 0
-        pixels.__iadd__(0.5)
-        np.subtract(line[channels:pad], line[: pad - channels], out=steps)
-        steps.__imul__(np.float32(1 / 4096))
-        return line.take(gather)
 
-    gather = np.stack([left, right_minus_left])
-    starts = np.flatnonzero(np.diff(iy, prepend=-1)).tolist()  # runs of output rows between the same two input rows
-    stops = starts[1:] + [height]
-    run = min(max(stop - start for start, stop in zip(starts, stops, strict=True)), max(1, _BLOCK // (4 * size)))
-    flat, cross = np.empty((2, run, size), np.float32)
-    terms = np.empty((2, size), np.float32)
-    bottom, bottom_row = np.empty((2, 0), np.float32), -1
-    for start, stop in zip(starts, stops, strict=True):
-        row = int(iy[start])
-        top = bottom if row == bottom_row else fetch(row)
-        bottom, bottom_row = fetch(row + 1), row + 1
-        delta, twist = bottom - top
-        np.multiply(x_less_1, top[1], out=terms[0])
-        terms[0] += top[0]
-        terms[1] = delta
-        for first in range(start, stop, run):
-            last = min(first + run, stop)
-            u, t = flat[: last - first], cross[: last - first]
-            np.matmul(y[first:last], terms, out=u)
-            np.multiply(x, y[first:last, 1:], out=t)
-            np.floor(t, out=t)
-            t *= twist
-            t += u
-            for line_out, level in zip(t, levels[first:last], strict=True):
-                where = corrections[level]
-                if where is not None:
-                    line_out[where] += top[1][where]
-            out[first:last] = t  # truncates
-    return out.reshape(height, width, *image.shape[2:])
+def canvas_bilinear(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Resize as Transformers.js does in a browser: `drawImage` in Chromium, rasterised on the CPU by Skia.
+
+    Pixel centres are aligned (output column x looks at input position (x + 1/2)·W/w - 1/2), positions beyond the
+    edges use the edge, and nothing is antialiased. Fractions are cut to 4 bits, and the sum of the four neighbours,
+    weighted by 256ths, is truncated. This equals Chromium except, now and then, in a row or column whose position
+    falls on a whole 16th, where the browser may round to the one before.
+
+    Args:
+        image: uint8 in 0..255, shape (H, W) or (H, W, C).
+        width: New width, at least 1.
+        height: New height, at least 1.
+
+    Returns:
+        uint8, shape (height, width) or (height, width, C); `image` itself if it has that size already.
+
+    Raises:
+        UnsupportedOptionError: a size below 1, or not such an image.
+    """
+    _check(image, width, height, np.uint8)
+    if image.shape[:2] == (height, width):
+        return image
+
+    def taps(before: int, after: int) -> _Taps:
+        sixteenths = np.floor(((np.arange(after) + 0.5) * (before / after) - 0.5) * 16).astype(np.intp)
+        lower, upper = ((sixteenths >> 4) + i for i in (0, 1))
+        weight = (sixteenths & 15).astype(np.uint16)  # 255·256 fits
+        return lower.clip(0, before - 1), upper.clip(0, before - 1), weight
+
+    out = np.empty((height, width, *image.shape[2:]), np.uint8)
+    _interpolate(image, taps(image.shape[1], width), taps(image.shape[0], height), 16, out)
+    return out
+
+
+def antialias(image: NDArray[np.uint8], width: int, height: int, filter: int = _BILINEAR) -> NDArray[np.uint8]:
+    """Resize by Pillow's `Image.resize`, which averages over all input pixels when it shrinks.
+
+    Args:
+        image: uint8 in 0..255, shape (H, W) or (H, W, C).
+        width: New width, at least 1.
+        height: New height, at least 1.
+        filter: Pillow's code: 0 nearest, 1 lanczos, 2 bilinear, 3 bicubic, 4 box, 5 hamming.
+
+    Returns:
+        uint8, shape (height, width) or (height, width, C); `image` itself if it has that size already.
+
+    Raises:
+        UnsupportedOptionError: unknown filter, a size below 1, or not such an image.
+    """
+    from PIL import Image
+
+    _check(image, width, height, np.uint8)
+    if filter not in _FILTERS:
+        raise UnsupportedOptionError(f"Resampling method {filter!r} is not supported. Should be one of: 0 to 5.")
+    if image.shape[:2] == (height, width):
+        return image
+    if image.ndim == 3 and image.shape[2] != 3:  # Pillow would premultiply two or four channels by their last one
+        planes = (antialias(image[..., i], width, height, filter) for i in range(image.shape[2]))
+        return np.stack(list(planes), axis=2)
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling(filter)))
+
+
+def half_pixel_bilinear(image: NDArray[Any], width: int, height: int) -> NDArray[np.float32]:
+    """Resize as torch's `F.interpolate(mode="bilinear", align_corners=False)`, without antialiasing or rounding.
+
+    Output column x looks at input position max(0, (x + 1/2)·W/w - 1/2), computed in float32 as torch does
+    (`area_pixel_compute_source_index` in UpSample.h); beyond the last pixel its value is kept.
+
+    Args:
+        image: uint8 or float32 of any range, shape (H, W) or (H, W, C).
+        width: New width, at least 1.
+        height: New height, at least 1.
+
+    Returns:
+        float32 in the input's range, shape (height, width) or (height, width, C); always a new array.
+
+    Raises:
+        UnsupportedOptionError: a size below 1, or not such an image.
+    """
+    _check(image, width, height, np.uint8, np.float32)
+
+    def taps(before: int, after: int) -> _Taps:
+        centres = np.arange(after, dtype=np.float32) + np.float32(0.5)
+        position = np.maximum(centres * np.float32(before / after) - np.float32(0.5), np.float32(0))
+        lower = np.minimum(position.astype(np.intp), before - 1)
+        weight = np.minimum(position - lower.astype(np.float32), np.float32(1))
+        return lower, np.minimum(lower + 1, before - 1), weight
+
+    out = np.empty((height, width, *image.shape[2:]), np.float32)
+    _interpolate(image, taps(image.shape[1], width), taps(image.shape[0], height), 1, out)
+    return out
+
+
+def _check(image: NDArray[Any], width: int, height: int, *dtypes: DTypeLike) -> None:
+    if width < 1 or height < 1:
+        raise UnsupportedOptionError(f"Cannot resize to {width}x{height}: width and height must be at least 1.")
+    if image.ndim not in (2, 3) or 0 in image.shape or image.dtype not in dtypes:
+        names = " or ".join(np.dtype(dtype).name for dtype in dtypes)
+        raise UnsupportedOptionError(
+            f"Cannot resize an array of {image.dtype} and shape {image.shape}: must be {names}, (H, W) or (H, W, C)."
+        )
+
+
+def _libvips_axis(position: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Whole part, and fraction cut to 12 bits."""
+    whole = position.astype(np.intp)
+    return whole, ((position - whole) * 4096).astype(np.intp)
+
+
+def _trailing_zeros(fraction: NDArray[np.intp]) -> NDArray[np.intp]:
+    """How often 2 divides each number in 0..4095; 12 for 0."""
+    marked = fraction | 4096
+    zeros: NDArray[np.intp] = np.frexp(marked & -marked)[1].astype(np.intp) - 1
+    return zeros
+
+
+def _where_exact(x: NDArray[np.intp]) -> list[slice | NDArray[np.intp] | None]:
+    """For Y with 0, 1 .. 12 trailing zeros, an index of those X > 0 for which 4096 divides X·Y, or None without any.
+
+    Commonly they are none or a handful; but all of them for Y = 0, and often so if the scale is a power of two.
+    """
+    found: list[slice | NDArray[np.intp] | None] = []
+    for zeros in range(13):
+        exact = (x > 0) & (_trailing_zeros(x) + zeros >= 12)
+        every = bool((exact | (x == 0)).all())  # the step at X = 0 is 0, so that it does not matter
+        found.append(None if not exact.any() else slice(None) if every else np.flatnonzero(exact))
+    return found
+
+
+def _interpolate(image: NDArray[Any], x: _Taps, y: _Taps, unit: int, out: NDArray[Any]) -> None:
+    """Interpolate along x, then along y, in the weights' type, where `unit` is the weight of a whole pixel.
+
+    Works on a few output rows at a time, to need little memory, and cuts off the unit**2 by a shift if out is uint8.
+    """
+    left, right, dx = x
+    above, below, dy = y
+    dx = dx.reshape(-1, *[1] * (image.ndim - 2))
+    dy = dy.reshape(-1, *[1] * (image.ndim - 1))
+    height = len(out)
+    block = max(1, _BLOCK // out[0].size)
+    for first in range(0, height, block):
+        now = slice(first, first + block)
+        rows, where = np.unique(np.stack([above[now], below[now]]), return_inverse=True)
+        part = image[rows]
+        across = part.take(left, axis=1) * (unit - dx)
+        across += part.take(right, axis=1) * dx
+        top, bottom = where.reshape(2, -1)
+        total = across[top] * (unit - dy[now])
+        total += across[bottom] * dy[now]
+        out[now] = total >> 8 if out.dtype == np.uint8 else total

@@ -17,7 +17,7 @@ from transformers_foreground.errors import InvalidModelError, UnsupportedOptionE
 if TYPE_CHECKING:
     import onnxruntime as ort
 
-_DTYPES: Final = {
+_DTYPES: Final[Mapping[str, type[np.floating[Any]]]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
     "tensor(double)": np.float64,

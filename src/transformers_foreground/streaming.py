@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import TypeVar
+from os import PathLike
+from typing import Any, TypeVar
+
+from PIL import Image
 
 from transformers_foreground.errors import ForegroundError
 
@@ -89,7 +92,7 @@ def _failed(error: BaseException) -> Future[Output]:
     return future
 
 
-def _outcome(future: Future[Output]) -> Output | ForegroundError:
+def _outcome(future: Future[Any]) -> Any:
     try:
         return future.result()
     except ForegroundError as error:
@@ -109,3 +112,21 @@ class _Inline:
 
     def shutdown(self, wait: bool, cancel_futures: bool) -> None:
         """There is nothing to stop."""
+
+
+def is_many(inputs: Any) -> bool:
+    """Whether the inputs are many pictures: a list or a tuple, a column, a dataset or an iterator."""
+    if isinstance(inputs, (list, tuple)):
+        return True
+    if isinstance(inputs, (str, bytes, bytearray, memoryview, PathLike, Mapping, Image.Image)):
+        return False
+    if hasattr(inputs, "read") or hasattr(inputs, "__array__"):
+        return False
+    return hasattr(inputs, "__iter__") or (hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"))
+
+
+def items_of(inputs: Any) -> Iterable[Any]:
+    """Iterate over inputs, also over a torch dataset that can only be indexed."""
+    if hasattr(inputs, "__iter__"):
+        return inputs  # type: ignore[no-any-return]
+    return (inputs[i] for i in range(len(inputs)))
