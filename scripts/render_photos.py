@@ -486,7 +486,7 @@ SCENES = {
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("out", type=Path, nargs="?", default=Path(), metavar="OUT_DIR")
+    parser.add_argument("out", type=Path, nargs="?", metavar="OUT_DIR")
     parser.add_argument("--scene", action="append", choices=SCENES, metavar="NAME", help="default: all of them")
     parser.add_argument("--size", type=int, default=960, help="long side in pixels")
     parser.add_argument("--alpha", action="store_true", help="also write NAME.alpha.png")
@@ -495,6 +495,8 @@ def main() -> None:
     if args.list:
         print(*SCENES, sep="\n")
         return
+    if args.out is None:
+        parser.error("OUT_DIR is required")
     args.out.mkdir(parents=True, exist_ok=True)
     for name in args.scene or SCENES:
         start = time.perf_counter()

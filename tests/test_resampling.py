@@ -352,7 +352,7 @@ def test_canvas_gives_the_mask_of_chromium() -> None:
     """The browser's 1024x1024 mask was not recorded, but its 4000x3000 one determines it: solve, and resize again."""
     mask = np.asarray(Image.open(oracle("browser", "fp32", "05_12mp_4000x3000.jpg.mask.png")))
     # A window around the subject's outline, and the input pixels it looks at
-    top, bottom, first, last = 1500, 2300, 700, 1300
+    top, bottom, first, last = 1500, 2000, 800, 1300
     window = mask[top:bottom, first:last].astype(np.float64)
 
     def weights(before: int, after: int, start: int, stop: int) -> tuple[NDArray[np.float64], int]:

@@ -19,6 +19,7 @@ from transformers_foreground.sessions import Graph, create_session, graph_of, se
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
+_MAX_PARTS = 100  # as in Transformers.js
 
 
 @dataclass(frozen=True)
@@ -99,39 +100,32 @@ def load_files(
         UnsupportedDtypeError: The dtype name is unknown.
         DownloadError: A download failed.
     """
-    stem = model_file_name or "model"
+    stem, subfolder = model_file_name or "model", (subfolder or "").strip("/")
     repo = Repo(str(model_id), revision or "main", cache_dir, local_files_only, token)
+    wanted = []
     if config is None:
-        config_path = repo.find(CONFIG) or (repo.download(CONFIG) if repo.size(CONFIG) is not None else None)
-        config = _read_json(config_path) if config_path else {}
-    else:
-        config_path = None
+        config = {}
+        if repo.exists(CONFIG):
+            config = _read_json(repo.get(CONFIG))
+            wanted.append(CONFIG)
     chosen = resolve_dtype(dtype, device, config, stem)
     name, parts = file_name(chosen, stem), _external_parts(use_external_data_format, config, chosen, stem)
-
-    onnx_name = f"{subfolder}/{name}" if subfolder else name
-    if repo.find(onnx_name) is None and subfolder == "onnx" and repo.find(name) is not None:
-        onnx_name = name  # Optimum's exports keep model.onnx at the top
-    wanted = [
-        PREPROCESSOR,
-        onnx_name,
-        *(f"{onnx_name}_data{'' if i == 0 else f'_{i}'}" for i in range(parts)),
-    ]
-    found = {n: repo.find(n) for n in wanted}
-    sizes = {n: path.stat().st_size if path else repo.size(n) for n, path in found.items()}
-    if sizes[onnx_name] is None:
-        raise repo.missing(onnx_name, _what_it_has(repo, stem))
-    wanted = [n for n in wanted if sizes[n] is not None]
-    if found[onnx_name] is None:
+    onnx_name = _placed(repo, name, subfolder)
+    weights = [onnx_name, *(f"{onnx_name}_data{'' if i == 0 else f'_{i}'}" for i in range(parts))]
+    for n in weights:
+        if not repo.exists(n):
+            raise repo.missing(n, _what_it_has(repo.names(), subfolder, stem))
+    if repo.exists(PREPROCESSOR):
+        wanted.append(PREPROCESSOR)
+    if any(repo.find(n) is None for n in weights):
         show_licence(repo.model_id)
 
-    if config_path:
-        wanted.insert(0, CONFIG)
-        found[CONFIG], sizes[CONFIG] = config_path, config_path.stat().st_size
-    progress = Progress(progress_callback, repo.model_id, {n: sizes[n] for n in wanted})
+    wanted += weights
+    sizes = {n: repo.size(n) for n in wanted}
+    progress = Progress(progress_callback, repo.model_id, sizes)
     for n in wanted:
         progress.initiate(n)
-    paths = {n: _fetch(repo, n, found[n], sizes[n], progress, progress_callback is not None) for n in wanted}
+    paths = {n: _get(repo, n, sizes[n], progress, progress_callback is not None) for n in wanted}
     return ModelFiles(
         model_id=repo.model_id,
         commit=repo.commit,
@@ -143,14 +137,22 @@ def load_files(
     )
 
 
-def _fetch(repo: Repo, name: str, here: Path | None, size: int | None, progress: Progress, watched: bool) -> Path:
+def _placed(repo: Repo, name: str, subfolder: str) -> str:
+    """Return the path of an ONNX file: in the subfolder, or at the top, where Optimum's exports keep model.onnx."""
+    places = [f"{subfolder}/{name}", name] if subfolder == "onnx" else [f"{subfolder}/{name}" if subfolder else name]
+    here = (place for place in places if repo.find(place))
+    there = (place for place in places if repo.exists(place))
+    return next(here, None) or next(there, places[0])
+
+
+def _get(repo: Repo, name: str, size: int | None, progress: Progress, watched: bool) -> Path:
     """Bring one file here, telling of it."""
     progress.download(name)
 
     def on_bytes(loaded: int) -> None:
         progress.advance(name, loaded, size)
 
-    path = here or repo.download(name, on_bytes if watched else None)
+    path = repo.get(name, on_bytes if watched else None)
     on_bytes(path.stat().st_size)
     progress.done(name)
     return path
@@ -172,12 +174,17 @@ def _external_parts(option: Any, config: Mapping[str, Any], dtype: str, stem: st
         option = (config.get("transformers.js_config") or {}).get("use_external_data_format")
     if isinstance(option, Mapping):
         option = option.get(file_name(dtype, stem), option.get(stem, False))
+    if not isinstance(option or 0, int) or not 0 <= (option or 0) <= _MAX_PARTS:
+        raise UnsupportedOptionError(
+            f"use_external_data_format={option!r}: use True, False or a number of files up to {_MAX_PARTS}."
+        )
     return int(option or 0)
 
 
-def _what_it_has(repo: Repo, stem: str) -> str:
-    names = repo.names()
-    has = dtypes_in(names, stem)
+def _what_it_has(names: list[str], subfolder: str, stem: str) -> str:
+    """Say what could be loaded in place of a file that is missing."""
+    folders = (subfolder, "") if subfolder == "onnx" else (subfolder,)
+    has = dtypes_in([name for name in names if name.rpartition("/")[0] in folders], stem)
     if has:
         return f"It has: {', '.join(has)}. Choose one of them with dtype=."
     onnx = [name for name in names if name.endswith(".onnx")]

@@ -179,7 +179,8 @@ def _to_config(raw: Mapping[str, Any], model_id: str, commit: str | None) -> For
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     model_type = raw.get("model_type")
-    known = CONFIG_MAPPING.get(model_type, ForegroundConfig)
+    # Not .get(), which does not see what was registered.
+    known = CONFIG_MAPPING[model_type] if model_type in CONFIG_MAPPING else ForegroundConfig  # noqa: SIM401
     cls = known if issubclass(known, ForegroundConfig) else ForegroundConfig
     config: ForegroundConfig = cls.from_dict({**raw, "_commit_hash": commit})
     config._name_or_path = model_id

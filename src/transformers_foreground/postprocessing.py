@@ -41,4 +41,5 @@ def postprocess(alpha: NDArray[np.float32], height: int, width: int, processing:
 
 def _quantise(alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Multiply by 255 in float32 and drop the fraction. Values a rounding error outside [0, 1] are clipped."""
-    return np.clip(alpha * np.float32(255), 0, 255).astype(np.uint8)
+    levels: NDArray[np.float32] = np.clip(alpha * np.float32(255), 0, 255)
+    return levels.astype(np.uint8)

@@ -23,26 +23,20 @@ RESAMPLINGS: Final = ("transformers.js", "canvas", "antialias", "bria")
 
 _BILINEAR: Final = 2  # Pillow's code
 _FILTERS: Final = range(6)  # Pillow's codes: nearest, lanczos, bilinear, bicubic, box, hamming
-_PRODUCT: Final = 1 << 18  # multiplications in a matrix product: OpenBLAS does not start threads for that few
+_PRODUCT: Final = 1 << 18  # multiplications in a matrix product: few enough for OpenBLAS not to start threads
 _BLOCK: Final = 1 << 16  # output values handled at a time: many enough to amortise calls, few enough for the caches
 
 _Taps: TypeAlias = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]  # lower index, upper index, upper's weight
 
 
 def resize(
-    image: NDArray[Any],
-    width: int,
-    height: int,
-    resampling: str = "transformers.js",
-    *,
-    filter: int = _BILINEAR,
+    image: NDArray[Any], width: int, height: int, resampling: str = "transformers.js", *, filter: int = _BILINEAR
 ) -> NDArray[Any]:
     """Resize by the resampling of that name.
 
     Args:
         image: uint8 in 0..255, shape (H, W) or (H, W, C); "bria" takes float32 of any range too.
-        width: New width, at least 1.
-        height: New height, at least 1.
+        width, height: New size, each at least 1.
         resampling: "transformers.js" (`affine_bilinear`), "canvas" (`canvas_bilinear`), "antialias" (`antialias`) or
             "bria" (`half_pixel_bilinear`: F.interpolate, as in BRIA's own Python code for RMBG-1.4).
         filter: `resample` of preprocessor_config.json, a Pillow code: 0 nearest, 1 lanczos, 2 bilinear, 3 bicubic,
@@ -78,8 +72,7 @@ def affine_bilinear(image: NDArray[np.uint8], width: int, height: int) -> NDArra
 
     Args:
         image: uint8 in 0..255, shape (H, W) or (H, W, C).
-        width: New width, at least 1.
-        height: New height, at least 1.
+        width, height: New size, each at least 1.
 
     Returns:
         uint8, shape (height, width) or (height, width, C); `image` itself if it has that size already.
@@ -90,11 +83,11 @@ def affine_bilinear(image: NDArray[np.uint8], width: int, height: int) -> NDArra
     _check(image, width, height, np.uint8)
     if image.shape[:2] == (height, width):
         return image
-    # With steps e = b - a and f = d - c, and c2 being X - 1 - c4, or X - c4 where 4096 divides X·Y:
-    #   4096·out = floor((4096-Y)·a + Y·c + (X-1)·e + c4·(f-e) + 2048, plus e where 4096 divides X·Y)
-    # so a pixel costs one product to be cut, c4. For all output rows between the same two input rows, one matrix
-    # product gives both the sum of the other terms and f - e. All are multiples of 2**-12 below 2**11 when divided by
-    # 4096, so float32 is exact in any order.
+    # With steps e = b - a and f = d - c, and as c2 is X - 1 - c4, or X - c4 where 4096 divides X·Y,
+    #     out = floor(((4096-Y)·a + Y·c + (X-1)·e + 2048 + c4·(f-e), plus e where 4096 divides X·Y) / 4096)
+    # so that a pixel costs one cut product, c4. For the output rows between the same two input rows (a run), one
+    # matrix product gives the terms before c4, summed, and f - e. All terms and sums are multiples of 2**-12 below
+    # 2**11, once divided by 4096: float32 is exact, in any order.
     rows, columns, *rest = image.shape
     channels = rest[0] if rest else 1
     size, padded = width * channels, (columns + 2) * channels  # a row of the output; of the input, with black ends
@@ -120,38 +113,29 @@ def affine_bilinear(image: NDArray[np.uint8], width: int, height: int) -> NDArra
         np.subtract(right, left, out=steps)
         line.take(gather, out=out, mode="wrap")  # the quickest mode; nothing wraps
 
-    # Rows of `terms`: a e, c f (or c f, a e), (X-1)·e, 1/2. Rows of `weights`: for each run, all sums, then all f - e.
-    starts = np.flatnonzero(np.diff(iy, prepend=-1))
-    longest = max(1, _PRODUCT // (12 * size))
-    edges = [np.arange(i, j, longest) for i, j in zip(starts, [*starts[1:], height], strict=True)]
-    runs = np.concatenate(edges)
-    lengths = np.diff(runs, append=height)
-    sums = np.arange(height) + np.repeat(runs, lengths)
-    weights = np.zeros((2 * height, 6), np.float32)
-    weights[sums] = np.stack([4096 - y, 0 * y, y, 0 * y, 0 * y + 1, 0 * y + 1], axis=1)
-    weights[sums + np.repeat(lengths, lengths)] = 0, -1, 0, 1, 0, 0
-    swapped = np.ascontiguousarray(weights[:, [2, 3, 0, 1, 4, 5]])
-    terms = np.full((6, size), 0.5, np.float32)
+    runs, lengths = _runs(iy, max(1, _PRODUCT // (12 * size)))
+    weights = _weights(y, lengths)
+    swapped = np.ascontiguousarray(weights[:, [2, 3, 0, 1, 4, 5]])  # for when c and f come before a and e
+    terms = np.full((6, size), 0.5, np.float32)  # a, e, c, f, (X-1)·e, 1/2
     pairs = terms[:4].reshape(2, 2, size)
-    products = np.empty((2 * int(lengths.max()), size), np.float32)
-    crossed = np.empty((int(lengths.max()), size), np.float32)
+    products, crossed = np.empty((2 * lengths.max(), size), np.float32), np.empty((lengths.max(), size), np.float32)
     out = np.empty((height, size), np.uint8)
-    upper, upper_row, lower_row = 0, -1, -1
+    upper, upper_row = 0, -2
     for first, count, row in zip(runs.tolist(), lengths.tolist(), iy[runs].tolist(), strict=True):
         if row != upper_row:
-            if row == lower_row:
+            if row == upper_row + 1:
                 upper = 1 - upper
             else:
                 fetch(row, pairs[upper])
-            upper_row, lower_row = row, row + 1
-            fetch(lower_row, pairs[1 - upper])
+            upper_row = row
+            fetch(row + 1, pairs[1 - upper])
             step = pairs[upper, 1]
             np.multiply(xs_less_1, step, out=terms[4])
         last = first + count
         product, t = products[: 2 * count], crossed[:count]
         np.matmul((swapped if upper else weights)[2 * first : 2 * last], terms, out=product)
         np.multiply(xs, fractions[first:last], out=t)
-        np.floor(t, out=t)
+        np.floor(t, out=t)  # c4
         t *= product[count:]
         t += product[:count]
         for i, level in enumerate(levels[first:last]):
@@ -172,8 +156,7 @@ def canvas_bilinear(image: NDArray[np.uint8], width: int, height: int) -> NDArra
 
     Args:
         image: uint8 in 0..255, shape (H, W) or (H, W, C).
-        width: New width, at least 1.
-        height: New height, at least 1.
+        width, height: New size, each at least 1.
 
     Returns:
         uint8, shape (height, width) or (height, width, C); `image` itself if it has that size already.
@@ -187,9 +170,8 @@ def canvas_bilinear(image: NDArray[np.uint8], width: int, height: int) -> NDArra
 
     def taps(before: int, after: int) -> _Taps:
         sixteenths = np.floor(((np.arange(after) + 0.5) * (before / after) - 0.5) * 16).astype(np.intp)
-        lower, upper = ((sixteenths >> 4) + i for i in (0, 1))
-        weight = (sixteenths & 15).astype(np.uint16)  # 255·256 fits
-        return lower.clip(0, before - 1), upper.clip(0, before - 1), weight
+        lower, weight = sixteenths >> 4, (sixteenths & 15).astype(np.uint16)  # 255·256 fits
+        return lower.clip(0, before - 1), (lower + 1).clip(0, before - 1), weight
 
     out = np.empty((height, width, *image.shape[2:]), np.uint8)
     _interpolate(image, taps(image.shape[1], width), taps(image.shape[0], height), 16, out)
@@ -201,8 +183,7 @@ def antialias(image: NDArray[np.uint8], width: int, height: int, filter: int = _
 
     Args:
         image: uint8 in 0..255, shape (H, W) or (H, W, C).
-        width: New width, at least 1.
-        height: New height, at least 1.
+        width, height: New size, each at least 1.
         filter: Pillow's code: 0 nearest, 1 lanczos, 2 bilinear, 3 bicubic, 4 box, 5 hamming.
 
     Returns:
@@ -232,8 +213,7 @@ def half_pixel_bilinear(image: NDArray[Any], width: int, height: int) -> NDArray
 
     Args:
         image: uint8 or float32 of any range, shape (H, W) or (H, W, C).
-        width: New width, at least 1.
-        height: New height, at least 1.
+        width, height: New size, each at least 1.
 
     Returns:
         float32 in the input's range, shape (height, width) or (height, width, C); always a new array.
@@ -291,6 +271,23 @@ def _where_exact(x: NDArray[np.intp]) -> list[slice | NDArray[np.intp] | None]:
     return found
 
 
+def _runs(iy: NDArray[np.intp], longest: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Starts and lengths of the runs of equal numbers in iy, those above `longest` cut up."""
+    starts = np.flatnonzero(np.diff(iy, prepend=-1))
+    since = np.arange(len(iy)) - np.repeat(starts, np.diff(starts, append=len(iy)))
+    runs = np.flatnonzero(since % longest == 0)
+    return runs, np.diff(runs, append=len(iy))
+
+
+def _weights(y: NDArray[np.intp], lengths: NDArray[np.intp]) -> NDArray[np.float32]:
+    """For each run of output rows, the weights of a, e, c, f, (X-1)·e, 1/2 in all its sums, then in all its f - e."""
+    weights = np.zeros((2 * len(y), 6), np.float32)
+    sums = np.arange(len(y)) + np.repeat(np.cumsum(lengths) - lengths, lengths)
+    weights[sums, 0], weights[sums, 2], weights[sums, 4:] = 4096 - y, y, 1
+    weights[sums + np.repeat(lengths, lengths)] = 0, -1, 0, 1, 0, 0
+    return weights
+
+
 def _interpolate(image: NDArray[Any], x: _Taps, y: _Taps, unit: int, out: NDArray[Any]) -> None:
     """Interpolate along x, then along y, in the weights' type, where `unit` is the weight of a whole pixel.
 
@@ -298,11 +295,9 @@ def _interpolate(image: NDArray[Any], x: _Taps, y: _Taps, unit: int, out: NDArra
     """
     left, right, dx = x
     above, below, dy = y
-    dx = dx.reshape(-1, *[1] * (image.ndim - 2))
-    dy = dy.reshape(-1, *[1] * (image.ndim - 1))
-    height = len(out)
+    dx, dy = dx.reshape(-1, *[1] * (image.ndim - 2)), dy.reshape(-1, *[1] * (image.ndim - 1))
     block = max(1, _BLOCK // out[0].size)
-    for first in range(0, height, block):
+    for first in range(0, len(out), block):
         now = slice(first, first + block)
         rows, where = np.unique(np.stack([above[now], below[now]]), return_inverse=True)
         part = image[rows]

@@ -8,32 +8,48 @@ import typer
 from typer.core import TyperGroup
 
 from transformers_foreground.cli import cutout, info, models
+from transformers_foreground.cli.console import complain, plain_messages, say
 from transformers_foreground.env import __version__
+from transformers_foreground.errors import ForegroundError
 
 DEFAULT_COMMAND = "cutout"
 
 
-class _DefaultToCutout(TyperGroup):
+class _Root(TyperGroup):
     """A group that takes what is no subcommand and no option of its own as arguments of the default one."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         own = {option for parameter in self.get_params(ctx) for option in parameter.opts}
-        if args and args[0] not in self.commands and args[0] not in own:
+        if args and args[0] not in self.commands and args[0].partition("=")[0] not in own:
             args = [DEFAULT_COMMAND, *args]
         return super().parse_args(ctx, args)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run a subcommand. An error that we know becomes one line and exit code 1; Ctrl-C is exit code 130."""
+        with plain_messages():
+            try:
+                return super().invoke(ctx)
+            except ForegroundError as error:
+                complain(f"error: {error}")
+                raise typer.Exit(1) from error
+            except KeyboardInterrupt:
+                say("Stopped.")
+                raise typer.Exit(130) from None
+
 
 app = typer.Typer(
-    cls=_DefaultToCutout,
+    cls=_Root,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help=(
         "Remove the background of pictures, on this machine.\n\n"
         "[bold]foreground photo.jpg[/bold] writes photo.cutout.png beside it.\n\n"
         "[bold]foreground *.jpg -o out/ --mask-only[/bold] writes masks into a folder.\n\n"
+        "[bold]foreground photos/ -o out/[/bold] does a folder and those in it.\n\n"
         "[bold]foreground - < photo.jpg > cutout.png[/bold] works in a pipe.\n\n"
-        "All options: [bold]foreground cutout --help[/bold]."
+        "All options: [bold]foreground cutout --help[/bold]. A file named like a command: [bold]./info[/bold]."
     ),
 )
 app.command(DEFAULT_COMMAND)(cutout.cutout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -20,22 +21,62 @@ def stderr() -> Console:
     return Console(stderr=True)
 
 
-def log_to_stderr() -> None:
-    """Show this package's warnings (licences among them) as plain lines."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger("transformers_foreground")
-    if not logger.handlers:
-        logger.addHandler(handler)
-        logger.propagate = False
+def say(text: str, style: str = "") -> None:
+    """Show a line on standard error, above a bar where there is one.
+
+    File names are not markup: `[bold].jpg` is shown as it is.
+    """
+    from rich.text import Text
+
+    stderr().print(Text(text, style=style), soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """Show an error, which libraries below us may have written in many lines, as one."""
+    say(" ".join(text.split()), "red")
+
+
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
 
 
 @contextmanager
-def download_bar(hidden: bool) -> Iterator[Callable[[dict[str, Any]], None] | None]:
+def plain_messages() -> Iterator[None]:
+    """Show this package's log (licences among it) and all warnings as plain lines, without a line of source code.
+
+    The Hub client's log of its retries is not shown: what comes of them is.
+    """
+    hub = logging.getLogger("huggingface_hub")
+    hub_level = hub.level
+    logger = logging.getLogger("transformers_foreground")
+    handler, propagate, show = _Lines(), logger.propagate, warnings.showwarning
+
+    def show_line(message: Warning | str, *_: Any, **__: Any) -> None:
+        say(f"warning: {' '.join(str(message).split())}", "yellow")
+
+    logger.addHandler(handler)
+    logger.propagate = False
+    hub.setLevel(logging.ERROR)
+    warnings.showwarning = show_line
+    try:
+        yield
+    finally:
+        warnings.showwarning = show
+        hub.setLevel(hub_level)
+        logger.propagate = propagate
+        logger.removeHandler(handler)
+
+
+@contextmanager
+def download_bar(hidden: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Show a bar with rate and time left for what is downloaded, from progress events alone.
 
     Files that are here already come in one step, and show nothing.
     """
+    if hidden or not stderr().is_terminal:
+        yield lambda _: None  # and not None, with which the Hub's client shows bars of its own
+        return
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -46,13 +87,13 @@ def download_bar(hidden: bool) -> Iterator[Callable[[dict[str, Any]], None] | No
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    bar = Progress(*columns, console=stderr(), disable=hidden or not stderr().is_terminal)
+    bar = Progress(*columns, console=stderr())
     tasks: dict[str, Any] = {}
 
     def on_event(event: dict[str, Any]) -> None:
@@ -71,15 +112,13 @@ def download_bar(hidden: bool) -> Iterator[Callable[[dict[str, Any]], None] | No
 @contextmanager
 def progress_bar(total: int, hidden: bool) -> Iterator[Callable[[], None]]:
     """Show a bar with count, rate and time left for many pictures."""
+    if hidden or not stderr().is_terminal:
+        yield lambda: None
+        return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    bar = Progress(*columns, console=stderr(), disable=hidden or not stderr().is_terminal)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    bar = Progress(*columns, console=stderr())
     task = bar.add_task("pictures", total=total, rate="")
 
     def advance() -> None:
@@ -89,3 +128,17 @@ def progress_bar(total: int, hidden: bool) -> Iterator[Callable[[], None]]:
 
     with bar:
         yield advance
+
+
+@contextmanager
+def working() -> Iterator[Callable[[str], None]]:
+    """Say what happens, line by line, with a clock below on a terminal."""
+    if not stderr().is_terminal:
+        yield say
+        return
+    from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
+
+    bar = Progress(SpinnerColumn(), TimeElapsedColumn(), console=stderr(), transient=True)
+    bar.add_task("")
+    with bar:
+        yield say

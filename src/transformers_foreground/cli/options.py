@@ -1,0 +1,107 @@
+"""Options that are checked while the command line is read, before anything is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from transformers_foreground.errors import ForegroundError
+
+DEFAULT_MODEL = "briaai/RMBG-1.4"
+
+
+def _refuse_as_usage(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Turn an error of ours about an option's value into one about how the command is used (exit code 2)."""
+
+    def callback(value: Any) -> Any:
+        try:
+            check(value)
+        except ForegroundError as error:
+            raise typer.BadParameter(str(error)) from error
+        return value
+
+    return callback
+
+
+def _check_device(value: str) -> None:
+    from transformers_foreground.devices import PROVIDERS, resolve_device
+
+    everything = [provider for providers in PROVIDERS.values() for provider in providers]
+    resolve_device(value, available=everything)
+
+
+def _check_dtype(value: str | list[str] | None) -> None:
+    from transformers_foreground.dtypes import resolve_dtype
+
+    for dtype in [value] if isinstance(value, str) else value or []:
+        resolve_dtype(dtype, "cpu")
+
+
+def _check_resampling(value: str | None) -> None:
+    if value is not None:
+        from transformers_foreground.preprocessing import Processing
+
+        Processing(resampling=value)
+
+
+def _models() -> list[str]:
+    from transformers_foreground.cards import cards
+
+    return [card.id for card in cards()]
+
+
+def _devices() -> list[str]:
+    from transformers_foreground.devices import PROVIDERS
+
+    return list(PROVIDERS)
+
+
+def _dtypes() -> list[str]:
+    from transformers_foreground.dtypes import SUFFIXES
+
+    return ["auto", *SUFFIXES]
+
+
+def _resamplings() -> list[str]:
+    from transformers_foreground.resampling import RESAMPLINGS
+
+    return list(RESAMPLINGS)
+
+
+ModelOption = Annotated[
+    str, typer.Option("--model", "-m", help="Model id, or a folder.", autocompletion=_models, show_default=True)
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        help="cpu, auto, gpu, cuda, webgpu, dml, coreml, wasm, ...",
+        callback=_refuse_as_usage(_check_device),
+        autocompletion=_devices,
+    ),
+]
+DtypeOption = Annotated[
+    str,
+    typer.Option(
+        help="auto, fp32, fp16, q8, int8, ...", callback=_refuse_as_usage(_check_dtype), autocompletion=_dtypes
+    ),
+]
+DtypesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dtype",
+        help="Only this dtype; may be given again.",
+        callback=_refuse_as_usage(_check_dtype),
+        autocompletion=_dtypes,
+    ),
+]
+ResamplingOption = Annotated[
+    str | None,
+    typer.Option(
+        help="transformers.js (default), canvas, antialias or bria.",
+        callback=_refuse_as_usage(_check_resampling),
+        autocompletion=_resamplings,
+    ),
+]
+ModelArgument = Annotated[str, typer.Argument(help="Model id.", autocompletion=_models)]
