@@ -5,7 +5,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 PIP = .venv/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint conformance clean
 
 demo: .venv/installed
 	.venv/bin/foreground models fetch xuebinqin/u2netp
@@ -21,6 +21,12 @@ lint: .venv/installed-dev
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
+
+# Against the real Transformers.js (needs Node 18 or newer and npm), on pictures made afresh from a seed.
+SEED ?= 1
+conformance: .venv/installed-dev
+	.venv/bin/python scripts/fetch_models.py imgly/isnet-general-use --dtype fp32
+	.venv/bin/python scripts/conformance.py --seed $(SEED)
 
 .venv/torch:
 	$(PYTHON) -m venv .venv

@@ -10,8 +10,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from transformers_foreground.errors import DownloadError
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoSibling
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +71,7 @@ def watched(run: Callable[[], Path], incomplete: Path, on_bytes: OnBytes) -> Pat
 
 
 def size_of(path: Path) -> int:
+    """Return a file's size in bytes, 0 where there is none."""
     try:
         return path.stat().st_size
     except OSError:  # not there yet, or just renamed

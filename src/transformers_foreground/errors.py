@@ -47,6 +47,10 @@ class InvalidModelError(ForegroundError):
     """The file is not an ONNX graph that gives one alpha plane per picture."""
 
 
+class InferenceError(ForegroundError):
+    """ONNX Runtime failed while it ran a model, for example for want of memory."""
+
+
 class ImageError(ForegroundError):
     """The input is not a picture that can be read; the message names it and says why."""
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from transformers_foreground.cards import card_for, cards
+from transformers_foreground.downloads import OnBytes
+from transformers_foreground.downloads import sha256_of as sha256_of
 from transformers_foreground.env import DEFAULT_REMOTE_PATH_TEMPLATE, env
 from transformers_foreground.errors import ForegroundError, ModelFileNotFoundError, ModelNotFoundError
 from transformers_foreground.hub_cache import HubCache
-from transformers_foreground.hub_cache import sha256_of as sha256_of
 from transformers_foreground.mirror import Mirror
 
 logger = logging.getLogger(__name__)
@@ -98,9 +98,11 @@ class Repo:
     def size(self, name: str) -> int | None:
         """Return the size in bytes of a file that exists, or `None` where the server does not say."""
         path = self.find(name)
-        return path.stat().st_size if path or not self._remote else self._remote.size(name)
+        if path:
+            return path.stat().st_size
+        return self._remote.size(name) if self._remote else None
 
-    def get(self, name: str, on_bytes: Callable[[int], None] | None = None) -> Path:
+    def get(self, name: str, on_bytes: OnBytes | None = None) -> Path:
         """Return a file that exists, downloading it if it is not here.
 
         Args:
@@ -139,12 +141,16 @@ class Repo:
             here = " on this machine" if self._failure or silenced else ""
             why = str(self._failure or (silenced and f"The Hub was not asked: {silenced}."))
             error = ModelFileNotFoundError(f"{self.model_id} has no {name}{here}. {has} {why}".rstrip())
+        elif self._failure:
+            error = type(self._failure)(f"{self._failure} {_remedy()}")
         else:
             looked = [str(folder) for folder in self._folders]
-            looked += ["the cache"] if self._remote else ["no other place: env.allow_remote_models is off"]
-            why = str(self._failure or f"not found in {' or '.join(looked)}{silenced and f' ({silenced})'}.")
-            kind = type(self._failure) if self._failure else ModelNotFoundError
-            error = kind(f"{'' if self._failure else f'{self.model_id}: '}{why} {_remedy()}")
+            if self._remote:
+                looked.append(f"the cache, and the Hub was not asked: {silenced}" if silenced else self._remote.where)
+            error = ModelNotFoundError(
+                f"Found no {name} of {self.model_id} in {' or in '.join(looked) or 'any place that env allows'}. "
+                + _remedy()
+            )
         error.__cause__ = self._failure
         return error
 

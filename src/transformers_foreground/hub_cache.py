@@ -6,30 +6,18 @@ would ask the Hub, and needs a third of a second to be imported.
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import re
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from transformers_foreground.downloads import OnBytes, check_content, hidden_bars, persistent, size_of, watched
 from transformers_foreground.env import env
 from transformers_foreground.errors import DownloadError, ForegroundError, GatedModelError, ModelNotFoundError
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
-
-logger = logging.getLogger(__name__)
-
-OnBytes = Callable[[int], None]
-
-_POLL_SECONDS = 0.1
-_TRIES = 3
-_BARS = ("huggingface_hub.http_get", "huggingface_hub.xet_get")
 
 
 class HubCache:
@@ -50,6 +38,7 @@ class HubCache:
         self._endpoint = env.remote_host.rstrip("/")
         self._root = cache / f"models--{model_id.replace('/', '--')}"
         self._listing: dict[str, RepoSibling] | None = None
+        self.where = f"{model_id} ({self._endpoint})"
         self.commit = self._cached_commit()
 
     def _cached_commit(self) -> str | None:
@@ -166,7 +155,7 @@ class HubCache:
         import requests
         from huggingface_hub import errors as hub
 
-        where = f"{self._id} ({self._endpoint})"
+        where = self.where
         try:
             yield
         except ForegroundError:
@@ -181,10 +170,9 @@ class HubCache:
                 f"{where}: the Hub knows no such model, or it is private and needs HF_TOKEN."
             ) from error
         except hub.RevisionNotFoundError as error:
-            cached = self.commit and self.commit != self._revision
-            hint = f": commit {self.commit}, in {self._root}, is gone. Delete that folder to start afresh" * bool(
-                cached
-            )
+            hint = ""
+            if self.commit not in (None, self._revision):
+                hint = f": commit {self.commit}, cached in {self._root}, is gone. Delete that folder to start afresh"
             raise ModelNotFoundError(f"{where} has no revision {self._revision!r}{hint}.") from error
         except hub.LocalTokenNotFoundError as error:
             raise GatedModelError(f"{where}: token=True, but none is stored. Run `hf auth login`.") from error

@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers_foreground.cards import card_for
 from transformers_foreground.devices import Device, resolve_device
-from transformers_foreground.dtypes import dtypes_in, file_name, resolve_dtype
+from transformers_foreground.dtypes import SUFFIXES, file_name, resolve_dtype
 from transformers_foreground.errors import InvalidModelError, UnsupportedOptionError
 from transformers_foreground.hub import Repo, show_licence
 from transformers_foreground.preprocessing import Processing
@@ -114,7 +114,7 @@ def load_files(
     weights = [onnx_name, *(f"{onnx_name}_data{'' if i == 0 else f'_{i}'}" for i in range(parts))]
     for n in weights:
         if not repo.exists(n):
-            raise repo.missing(n, _what_it_has(repo.names(), subfolder, stem))
+            raise repo.missing(n, _what_it_has(repo, subfolder, stem))
     if repo.exists(PREPROCESSOR):
         wanted.append(PREPROCESSOR)
     if any(repo.find(n) is None for n in weights):
@@ -181,16 +181,16 @@ def _external_parts(option: Any, config: Mapping[str, Any], dtype: str, stem: st
     return int(option or 0)
 
 
-def _what_it_has(names: list[str], subfolder: str, stem: str) -> str:
-    """Say what could be loaded in place of a file that is missing."""
-    folders = (subfolder, "") if subfolder == "onnx" else (subfolder,)
-    has = dtypes_in([name for name in names if name.rpartition("/")[0] in folders], stem)
+def _what_it_has(repo: Repo, subfolder: str, stem: str) -> str:
+    """Say what could be loaded in place of a file that is missing; empty where nothing is known of the model."""
+    has = [dtype for dtype in SUFFIXES if repo.exists(_placed(repo, file_name(dtype, stem), subfolder))]
     if has:
         return f"It has: {', '.join(has)}. Choose one of them with dtype=."
+    names = repo.names()
     onnx = [name for name in names if name.endswith(".onnx")]
     if onnx:
         return f"Its ONNX files are: {', '.join(onnx)}. Choose one with model_file_name= and subfolder=."
-    return "It has no ONNX file at all." if names else ""
+    return "No other ONNX file was found either." if names else ""
 
 
 def processing_of(files: ModelFiles, graph: Graph, resampling: str | None = None) -> Processing:

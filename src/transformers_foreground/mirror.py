@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from transformers_foreground.downloads import OnBytes
 from transformers_foreground.env import env
 from transformers_foreground.errors import DownloadError, ForegroundError, GatedModelError, ModelNotFoundError
 
@@ -37,6 +38,7 @@ class Mirror:
         path = path.replace("{revision}", quote(revision, safe="")).strip("/")
         self._base = f"{env.remote_host.rstrip('/')}/{path}"
         self._folder = cache / "mirrors" / quote(self._base, safe="")
+        self.where = self._base
         self._headers = {"Accept-Encoding": "identity"}
         if isinstance(token, str):
             self._headers["Authorization"] = f"Bearer {token}"
@@ -47,7 +49,7 @@ class Mirror:
         return self._folder / name if (self._folder / name).is_file() else None
 
     def has(self, name: str) -> bool:
-        """Ask the server whether it has a file; that it has not is remembered.
+        """Ask the server whether it has a file; of a JSON file, that it has not is remembered.
 
         Raises:
             ModelNotFoundError: The server cannot be reached.
@@ -58,9 +60,11 @@ class Mirror:
         if name not in self._sizes and not absent.is_file():
             with self._errors(name, ModelNotFoundError), self._request("HEAD", name) as response:
                 if response.status_code in _NOT_THERE:
-                    with suppress(OSError):
-                        absent.parent.mkdir(parents=True, exist_ok=True)
-                        absent.touch()
+                    # Weights are never done without, and may be there another day; so may what is forbidden.
+                    if name.endswith(".json") and response.status_code != 403:
+                        with suppress(OSError):
+                            absent.parent.mkdir(parents=True, exist_ok=True)
+                            absent.touch()
                     return False
                 response.raise_for_status()
                 self._sizes[name] = _length(response)
@@ -68,14 +72,14 @@ class Mirror:
 
     def size(self, name: str) -> int | None:
         """Return the size in bytes of a file that `has` has found, or `None` where the server does not say."""
-        return self._sizes[name]
+        return self._sizes.get(name)
 
     def names(self) -> set[str]:
         """List the files that were downloaded before: a plain server has no list."""
         files = (path.relative_to(self._folder) for path in self._folder.rglob("*") if path.is_file())
         return {path.as_posix() for path in files if path.parts[0] != ".no_exist"}
 
-    def download(self, name: str, on_bytes: Callable[[int], None] | None = None) -> Path:
+    def download(self, name: str, on_bytes: OnBytes | None = None) -> Path:
         """Fetch a file; it appears under its name only when it is whole.
 
         Raises:
@@ -127,13 +131,10 @@ class Mirror:
         try:
             yield
         except requests.HTTPError as error:
-            if error.response.status_code in (401, 403):
-                raise GatedModelError(
-                    f"{url} refuses access ({error.response.status_code}). Check the token option."
-                ) from error
-            raise DownloadError(
-                f"{url} could not be fetched ({error.response.status_code}). Try again later."
-            ) from error
+            status = None if error.response is None else error.response.status_code
+            if status in (401, 403):
+                raise GatedModelError(f"{url} refuses access ({status}). Check the token option.") from error
+            raise DownloadError(f"{url} could not be fetched ({status}). Try again later.") from error
         except (requests.ConnectionError, requests.Timeout) as error:
             raise unreachable(f"{url} cannot be reached ({type(error).__name__}).") from error
         except OSError as error:

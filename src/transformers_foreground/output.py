@@ -35,9 +35,9 @@ class MaskImage(Image.Image):
         """Compare as a plain image, since Pillow calls images of two classes different."""
         return self.copy() == (other.copy() if isinstance(other, MaskImage) else other)
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
+    def __reduce__(self) -> Any:
         """Pickle (and `copy.deepcopy`) as a plain image, so that reading it back needs Pillow alone."""
-        return self.copy().__reduce_ex__(protocol)
+        return Image.Image.copy, (self.copy(),)
 
 
 def to_mask(array: NDArray[np.uint8]) -> Image.Image:

@@ -1,10 +1,8 @@
 """Resizing as Transformers.js does it, in numpy, and the other ways that one may want to compare with.
 
 Transformers.js resizes the picture to the model's size, and the mask back to the picture's. What its `RawImage.resize`
-gives depends on where it runs, and neither place does what Pillow does:
-
-- Node calls sharp, that is libvips' `affine` with its bilinear interpolator: `affine_bilinear`, bit for bit.
-- Browsers draw on a canvas: `canvas_bilinear`, as Chromium's software rasteriser (Skia) does it.
+gives depends on where it runs: Node calls sharp, that is libvips' `affine` (`affine_bilinear` here, bit for bit), and
+browsers draw on a canvas (`canvas_bilinear`, as Chromium does it). Neither antialiases, as Pillow would.
 
 Pictures are uint8 arrays of shape (H, W) or (H, W, C) with any C >= 1. Every channel is treated alike, so alpha is not
 premultiplied. No function changes its input.
@@ -22,7 +20,6 @@ from transformers_foreground.errors import UnsupportedOptionError
 RESAMPLINGS: Final = ("transformers.js", "canvas", "antialias", "bria")
 
 _BILINEAR: Final = 2  # Pillow's code
-_FILTERS: Final = range(6)  # Pillow's codes: nearest, lanczos, bilinear, bicubic, box, hamming
 _PRODUCT: Final = 1 << 18  # multiplications in a matrix product: few enough for OpenBLAS not to start threads
 _BLOCK: Final = 1 << 16  # output values handled at a time: many enough to amortise calls, few enough for the caches
 
@@ -36,7 +33,8 @@ def resize(
 
     Args:
         image: uint8 in 0..255, shape (H, W) or (H, W, C); "bria" takes float32 of any range too.
-        width, height: New size, each at least 1.
+        width: New width, at least 1.
+        height: New height, at least 1.
         resampling: "transformers.js" (`affine_bilinear`), "canvas" (`canvas_bilinear`), "antialias" (`antialias`) or
             "bria" (`half_pixel_bilinear`: F.interpolate, as in BRIA's own Python code for RMBG-1.4).
         filter: `resample` of preprocessor_config.json, a Pillow code: 0 nearest, 1 lanczos, 2 bilinear, 3 bicubic,
@@ -55,9 +53,7 @@ def resize(
         return half_pixel_bilinear(image, width, height)
     if resampling == "antialias" or filter != _BILINEAR:
         return antialias(image, width, height, filter)
-    if resampling == "canvas":
-        return canvas_bilinear(image, width, height)
-    return affine_bilinear(image, width, height)
+    return (canvas_bilinear if resampling == "canvas" else affine_bilinear)(image, width, height)
 
 
 def affine_bilinear(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
@@ -72,7 +68,8 @@ def affine_bilinear(image: NDArray[np.uint8], width: int, height: int) -> NDArra
 
     Args:
         image: uint8 in 0..255, shape (H, W) or (H, W, C).
-        width, height: New size, each at least 1.
+        width: New width, at least 1.
+        height: New height, at least 1.
 
     Returns:
         uint8, shape (height, width) or (height, width, C); `image` itself if it has that size already.
@@ -98,7 +95,8 @@ def affine_bilinear(image: NDArray[np.uint8], width: int, height: int) -> NDArra
     ix, x = _libvips_axis(np.add.accumulate(np.r_[1.0, np.full(width - 1, inverse * down)]))
     iy, y = _libvips_axis(inverse * along * np.arange(height) + 1.0)
     x = np.repeat(x, channels)
-    corrections, levels = _where_exact(x), _trailing_zeros(y).tolist()
+    exact = _where_exact(x)
+    corrections = [exact[zeros] for zeros in _trailing_zeros(y).tolist()]
     pixel = np.minimum(ix[:, None] * channels + np.arange(channels), padded - 1).ravel()
     gather = np.stack([pixel, padded + np.where(x > 0, pixel, padded - 1)])  # X = 0 has c2 = 0: give it a step of 0
     xs, xs_less_1, fractions = x.astype(np.float32), (x - 1).astype(np.float32), (y / 4096).astype(np.float32)[:, None]
@@ -138,8 +136,7 @@ def affine_bilinear(image: NDArray[np.uint8], width: int, height: int) -> NDArra
         np.floor(t, out=t)  # c4
         t *= product[count:]
         t += product[:count]
-        for i, level in enumerate(levels[first:last]):
-            where = corrections[level]
+        for i, where in enumerate(corrections[first:last]):
             if where is not None:
                 t[i][where] += step[where]
         out[first:last] = t  # truncates
@@ -151,12 +148,12 @@ def canvas_bilinear(image: NDArray[np.uint8], width: int, height: int) -> NDArra
 
     Pixel centres are aligned (output column x looks at input position (x + 1/2)·W/w - 1/2), positions beyond the
     edges use the edge, and nothing is antialiased. Fractions are cut to 4 bits, and the sum of the four neighbours,
-    weighted by 256ths, is truncated. This equals Chromium except, now and then, in a row or column whose position
-    falls on a whole 16th, where the browser may round to the one before.
+    weighted by 256ths, is truncated. Chromium differs now and then where a position falls on a whole 16th.
 
     Args:
         image: uint8 in 0..255, shape (H, W) or (H, W, C).
-        width, height: New size, each at least 1.
+        width: New width, at least 1.
+        height: New height, at least 1.
 
     Returns:
         uint8, shape (height, width) or (height, width, C); `image` itself if it has that size already.
@@ -173,9 +170,7 @@ def canvas_bilinear(image: NDArray[np.uint8], width: int, height: int) -> NDArra
         lower, weight = sixteenths >> 4, (sixteenths & 15).astype(np.uint16)  # 255·256 fits
         return lower.clip(0, before - 1), (lower + 1).clip(0, before - 1), weight
 
-    out = np.empty((height, width, *image.shape[2:]), np.uint8)
-    _interpolate(image, taps(image.shape[1], width), taps(image.shape[0], height), 16, out)
-    return out
+    return _interpolate(image, taps(image.shape[1], width), taps(image.shape[0], height), 16, np.uint8)
 
 
 def antialias(image: NDArray[np.uint8], width: int, height: int, filter: int = _BILINEAR) -> NDArray[np.uint8]:
@@ -183,7 +178,8 @@ def antialias(image: NDArray[np.uint8], width: int, height: int, filter: int = _
 
     Args:
         image: uint8 in 0..255, shape (H, W) or (H, W, C).
-        width, height: New size, each at least 1.
+        width: New width, at least 1.
+        height: New height, at least 1.
         filter: Pillow's code: 0 nearest, 1 lanczos, 2 bilinear, 3 bicubic, 4 box, 5 hamming.
 
     Returns:
@@ -195,13 +191,12 @@ def antialias(image: NDArray[np.uint8], width: int, height: int, filter: int = _
     from PIL import Image
 
     _check(image, width, height, np.uint8)
-    if filter not in _FILTERS:
+    if filter not in range(6):
         raise UnsupportedOptionError(f"Resampling method {filter!r} is not supported. Should be one of: 0 to 5.")
     if image.shape[:2] == (height, width):
         return image
     if image.ndim == 3 and image.shape[2] != 3:  # Pillow would premultiply two or four channels by their last one
-        planes = (antialias(image[..., i], width, height, filter) for i in range(image.shape[2]))
-        return np.stack(list(planes), axis=2)
+        return np.stack([antialias(image[..., i], width, height, filter) for i in range(image.shape[2])], axis=2)
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling(filter)))
 
 
@@ -213,7 +208,8 @@ def half_pixel_bilinear(image: NDArray[Any], width: int, height: int) -> NDArray
 
     Args:
         image: uint8 or float32 of any range, shape (H, W) or (H, W, C).
-        width, height: New size, each at least 1.
+        width: New width, at least 1.
+        height: New height, at least 1.
 
     Returns:
         float32 in the input's range, shape (height, width) or (height, width, C); always a new array.
@@ -230,19 +226,15 @@ def half_pixel_bilinear(image: NDArray[Any], width: int, height: int) -> NDArray
         weight = np.minimum(position - lower.astype(np.float32), np.float32(1))
         return lower, np.minimum(lower + 1, before - 1), weight
 
-    out = np.empty((height, width, *image.shape[2:]), np.float32)
-    _interpolate(image, taps(image.shape[1], width), taps(image.shape[0], height), 1, out)
-    return out
+    return _interpolate(image, taps(image.shape[1], width), taps(image.shape[0], height), 1, np.float32)
 
 
 def _check(image: NDArray[Any], width: int, height: int, *dtypes: DTypeLike) -> None:
     if width < 1 or height < 1:
         raise UnsupportedOptionError(f"Cannot resize to {width}x{height}: width and height must be at least 1.")
     if image.ndim not in (2, 3) or 0 in image.shape or image.dtype not in dtypes:
-        names = " or ".join(np.dtype(dtype).name for dtype in dtypes)
-        raise UnsupportedOptionError(
-            f"Cannot resize an array of {image.dtype} and shape {image.shape}: must be {names}, (H, W) or (H, W, C)."
-        )
+        need = " or ".join(np.dtype(dtype).name for dtype in dtypes) + ", (H, W) or (H, W, C)"
+        raise UnsupportedOptionError(f"Cannot resize {image.dtype} of shape {image.shape}: must be {need}.")
 
 
 def _libvips_axis(position: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -261,14 +253,11 @@ def _trailing_zeros(fraction: NDArray[np.intp]) -> NDArray[np.intp]:
 def _where_exact(x: NDArray[np.intp]) -> list[slice | NDArray[np.intp] | None]:
     """For Y with 0, 1 .. 12 trailing zeros, an index of those X > 0 for which 4096 divides X·Y, or None without any.
 
-    Commonly they are none or a handful; but all of them for Y = 0, and often so if the scale is a power of two.
+    Commonly a handful; but all of them for Y = 0, and for many more Y if the scale is a power of two.
     """
-    found: list[slice | NDArray[np.intp] | None] = []
-    for zeros in range(13):
-        exact = (x > 0) & (_trailing_zeros(x) + zeros >= 12)
-        every = bool((exact | (x == 0)).all())  # the step at X = 0 is 0, so that it does not matter
-        found.append(None if not exact.any() else slice(None) if every else np.flatnonzero(exact))
-    return found
+    exact = [(x > 0) & (_trailing_zeros(x) + zeros >= 12) for zeros in range(13)]
+    # Where X = 0 the step is 0 and may be added as well
+    return [None if not e.any() else slice(None) if (e | (x == 0)).all() else np.flatnonzero(e) for e in exact]
 
 
 def _runs(iy: NDArray[np.intp], longest: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -288,13 +277,13 @@ def _weights(y: NDArray[np.intp], lengths: NDArray[np.intp]) -> NDArray[np.float
     return weights
 
 
-def _interpolate(image: NDArray[Any], x: _Taps, y: _Taps, unit: int, out: NDArray[Any]) -> None:
+def _interpolate(image: NDArray[Any], x: _Taps, y: _Taps, unit: int, dtype: DTypeLike) -> NDArray[Any]:
     """Interpolate along x, then along y, in the weights' type, where `unit` is the weight of a whole pixel.
 
-    Works on a few output rows at a time, to need little memory, and cuts off the unit**2 by a shift if out is uint8.
+    Works on a few output rows at a time, to need little memory. For uint8 divides by 16 * 16 and truncates.
     """
-    left, right, dx = x
-    above, below, dy = y
+    (left, right, dx), (above, below, dy) = x, y
+    out = np.empty((len(dy), len(dx), *image.shape[2:]), dtype)
     dx, dy = dx.reshape(-1, *[1] * (image.ndim - 2)), dy.reshape(-1, *[1] * (image.ndim - 1))
     block = max(1, _BLOCK // out[0].size)
     for first in range(0, len(out), block):
@@ -307,3 +296,4 @@ def _interpolate(image: NDArray[Any], x: _Taps, y: _Taps, unit: int, out: NDArra
         total = across[top] * (unit - dy[now])
         total += across[bottom] * dy[now]
         out[now] = total >> 8 if out.dtype == np.uint8 else total
+    return out

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transformers_foreground.env import env
-from transformers_foreground.errors import InvalidModelError, UnsupportedOptionError
+from transformers_foreground.errors import InferenceError, InvalidModelError, UnsupportedOptionError
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -182,7 +182,10 @@ def _run(graph: Graph, values: NDArray[np.floating[Any]]) -> NDArray[np.float32]
     count = len(values)
     if graph.batch and count < graph.batch:
         values = np.concatenate([values, np.zeros((graph.batch - count, *values.shape[1:]), values.dtype)])
-    (raw,) = graph.session.run([graph.output_name], {graph.input_name: values})
+    try:
+        (raw,) = graph.session.run([graph.output_name], {graph.input_name: values})
+    except Exception as error:  # as in create_session
+        raise InferenceError(f"ONNX Runtime failed on an input of shape {values.shape}: {error}") from error
     alpha = np.asarray(raw, np.float32)[:count]
     if alpha.ndim == 4 and alpha.shape[1] != 1 and alpha.shape[3] == 1:
         alpha = alpha.transpose(0, 3, 1, 2)

@@ -58,7 +58,7 @@ def stream(
                 break
             batch = [prepared.popleft() for _ in range(min(batch_size, len(prepared)))]
             finished.extend(_run_batch(batch, run, finish, pool))
-            while len(finished) > ahead or (workers <= 0 and finished):
+            while finished and (finished[0].done() or len(finished) > ahead):
                 yield _outcome(finished.popleft())
         while finished:
             yield _outcome(finished.popleft())

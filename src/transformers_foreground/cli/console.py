@@ -123,8 +123,8 @@ def progress_bar(total: int, hidden: bool) -> Iterator[Callable[[], None]]:
 
     def advance() -> None:
         bar.advance(task)
-        speed = bar.tasks[0].speed
-        bar.update(task, rate=f"{speed:.2f} pictures/s" if speed else "")
+        speed = bar.tasks[0].completed / max(bar.tasks[0].elapsed or 0, 1e-3)
+        bar.update(task, rate=f"{speed:.2f} pictures/s")
 
     with bar:
         yield advance

