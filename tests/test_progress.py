@@ -170,9 +170,11 @@ def test_the_clients_bars(
 ) -> None:
     monkeypatch.setenv("TQDM_POSITION", "-1")  # bars also where there is no terminal
     load_files(REPO)
-    assert "model.onnx" in capfd.readouterr().err
+    shown = capfd.readouterr().err
+    assert "model.onnx" in shown
+    assert "B/s" in shown
     load_files(REPO, cache_dir=tmp_path / "second", progress_callback=lambda event: None)
-    assert "model.onnx" not in capfd.readouterr().err
+    assert "B/s" not in capfd.readouterr().err
     assert not any(map(are_progress_bars_disabled, BARS))
     disable_progress_bars()
     try:

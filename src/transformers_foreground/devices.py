@@ -40,6 +40,7 @@ PROVIDERS: Final[Mapping[str, tuple[str, ...]]] = {
     "webnn-npu": _NPU,
     "webnn-gpu": _GPU[1:],
     "webnn-cpu": (CPU,),
+    "openvino": ("OpenVINOExecutionProvider",),  # not a name of Transformers.js
 }
 """Device name to the providers that can serve it, best first. TensorRT builds an engine for minutes on first use, so no
 name implies it: ask for it with `providers=`."""
@@ -52,6 +53,7 @@ _PACKAGES: Final[Mapping[str, str]] = {
     "coreml": "onnxruntime on macOS, which carries it",
     "webnn-npu": "onnxruntime-qnn (Qualcomm) or onnxruntime-openvino (Intel)",
     "webnn-gpu": "onnxruntime-gpu (NVIDIA) or onnxruntime-directml (Windows)",
+    "openvino": "onnxruntime-openvino",
 }
 
 

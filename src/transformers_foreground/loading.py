@@ -97,8 +97,11 @@ def load_files(
     Raises:
         ModelNotFoundError: The model is nowhere.
         ModelFileNotFoundError: The model has no file of this dtype; the message lists those that it has.
+        GatedModelError: The Hub wants a login or an accepted licence.
+        DownloadError: A download failed; a later load goes on where it stopped.
         UnsupportedDtypeError: The dtype name is unknown.
-        DownloadError: A download failed.
+        UnsupportedOptionError: `use_external_data_format` is no number of files.
+        InvalidModelError: A JSON file is damaged.
     """
     stem, subfolder = model_file_name or "model", (subfolder or "").strip("/")
     repo = Repo(str(model_id), revision or "main", cache_dir, local_files_only, token)
@@ -106,7 +109,8 @@ def load_files(
     if config is None:
         config = {}
         if repo.exists(CONFIG):
-            config = _read_json(repo.get(CONFIG))
+            # Its events come later, with the others': the totals depend on what it says.
+            config = _read_json(repo.get(CONFIG, (lambda _: None) if progress_callback else None))
             wanted.append(CONFIG)
     chosen = resolve_dtype(dtype, device, config, stem)
     name, parts = file_name(chosen, stem), _external_parts(use_external_data_format, config, chosen, stem)
