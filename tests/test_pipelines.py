@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import json
+import pickle
 import threading
 import weakref
 from collections.abc import Iterator
@@ -344,14 +345,43 @@ def test_threads_share_one_pipeline(segmenter: Any) -> None:
     assert [got[i] for i in range(16)] == expected
 
 
+def test_a_pipeline_pickles_by_what_it_was_made_from(tiny: Path, half_bright: Image.Image) -> None:
+    segmenter = pipeline("image-segmentation", "briaai/RMBG-1.4", session_options={"intra_op_num_threads": 1})
+    mask = mask_of(segmenter(half_bright)).tobytes()
+    copy = pickle.loads(pickle.dumps(segmenter))
+    assert copy.model.session is not segmenter.model.session
+    assert copy.model.session.get_session_options().intra_op_num_threads == 1
+    assert mask_of(copy(half_bright)).tobytes() == mask
+
+
+def test_datasets_map_in_processes_and_from_the_cache(tiny: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    segmenter = pipeline("image-segmentation", "briaai/RMBG-1.4")
+    features = datasets.Features(image=datasets.Image())
+    table = datasets.Dataset.from_dict({"image": [shade(i) for i in range(0, 250, 50)]}, features=features)
+    table.save_to_disk(tmp_path / "table")
+    table = datasets.load_from_disk(tmp_path / "table")
+
+    def add_masks(rows: dict[str, Any]) -> dict[str, Any]:
+        return {"mask": [mask[0]["mask"] for mask in segmenter(rows["image"])]}
+
+    masked = [table.map(add_masks, batched=True, batch_size=2, num_proc=workers) for workers in (None, 2)]
+    for rows in masked:
+        assert isinstance(rows.features["mask"], datasets.Image)
+        assert [row["mask"].getpixel((3, 3)) for row in rows] == pytest.approx(range(0, 250, 50), abs=1)
+    again = table.map(add_masks, batched=True, batch_size=2)
+    assert again._fingerprint == masked[0]._fingerprint
+
+
 def test_every_kind_of_input(segmenter: Any, tmp_path: Path, half_bright: Image.Image) -> None:
     torch = pytest.importorskip("torch")
     path = tmp_path / "a b.png"
     half_bright.save(path)
-    data, array = path.read_bytes(), np.asarray(half_bright)
+    data, array = path.read_bytes(), np.array(half_bright)
     kinds = [
         str(path), path, path.as_uri(), data, bytearray(data), io.BytesIO(data), half_bright, array,
-        array / 255.0, torch.from_numpy(array).permute(2, 0, 1), {"bytes": data, "path": None}, {"bytes": None, "path": str(path)},
+        array / 255.0, torch.from_numpy(array).permute(2, 0, 1), {"bytes": data, "path": None},
+        {"bytes": None, "path": str(path)},
     ]  # fmt: skip
     masks = {mask_of(segmenter(kind)).tobytes() for kind in kinds}
     assert len(masks) == 1

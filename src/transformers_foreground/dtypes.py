@@ -66,9 +66,3 @@ def resolve_dtype(
 def file_name(dtype: str, model_file_name: str = "model") -> str:
     """Return the name of the ONNX file of a dtype, such as `"model_fp16.onnx"`."""
     return f"{model_file_name}{SUFFIXES[dtype]}.onnx"
-
-
-def dtypes_in(names: list[str], model_file_name: str = "model") -> list[str]:
-    """Return the dtypes whose files are among the given file names (folders are ignored)."""
-    present = {name.rsplit("/", 1)[-1] for name in names}
-    return [dtype for dtype in SUFFIXES if file_name(dtype, model_file_name) in present]

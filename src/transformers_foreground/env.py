@@ -40,7 +40,8 @@ class Environment:
             the working directory unless absolute.
         cache_dir: Folder of the Hugging Face cache; `None` takes `HF_HUB_CACHE`, or below `HF_HOME`.
         remote_host: Server that speaks the Hub's protocol. Starts as `HF_ENDPOINT` where that is set.
-        remote_path_template: Path of a model's files on that server, with `{model}` and `{revision}`.
+        remote_path_template: Path of a model's files on that server, with `{model}` and `{revision}`. Any other value
+            than the Hub's means a server of plain files, which are kept below `mirrors` in the cache.
         log_level: Level of this package's logger, by its name in `logging`.
         backends: Defaults for each backend; `env.backends.onnx` are session options.
     """

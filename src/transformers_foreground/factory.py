@@ -46,6 +46,7 @@ def pipeline(
     local_files_only: bool = False,
     progress_callback: ProgressCallback | None = None,
     session_options: Any = None,
+    provider_options: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | PretrainedConfig | None = None,
     use_external_data_format: bool | int | Mapping[str, Any] | None = None,
     token: str | bool | None = None,
@@ -59,8 +60,8 @@ def pipeline(
     Args:
         task: `"image-segmentation"` or `"background-removal"`.
         model: Repository id (`"briaai/RMBG-1.4"`) or a folder laid out like a repository.
-        device: `"cpu"` (default), `"wasm"`, `"auto"`, `"gpu"`, `"webgpu"`, `"cuda"`, `"dml"`, `"coreml"` or
-            `"webnn"`: see `devices.PROVIDERS`.
+        device: `"cpu"` (default), `"wasm"`, `"auto"`, `"gpu"`, `"webgpu"`, `"cuda"`, `"dml"`, `"coreml"`,
+            `"webnn"` or `"openvino"`: see `devices.PROVIDERS`.
         dtype: `"fp32"`, `"fp16"`, `"q8"`, ...: see `dtypes.SUFFIXES`. The default is what the model's config asks for,
             else `"q8"` on wasm and `"fp32"` elsewhere.
         subfolder: Folder of the ONNX files in the repository.
@@ -70,6 +71,7 @@ def pipeline(
         local_files_only: Never open a connection.
         progress_callback: Called with Transformers.js' progress events.
         session_options: `onnxruntime.SessionOptions`, or a mapping of its attributes.
+        provider_options: Options of the device's execution provider.
         config: Used in place of `config.json`.
         use_external_data_format: Whether the weights lie beside the graph in `*.onnx_data`.
         token: Token for the Hub; by default `HF_TOKEN` or the stored one.
@@ -95,7 +97,7 @@ def pipeline(
     if task not in _CLASSES:
         raise UnsupportedTaskError(f"Unsupported task: {task!r}. Use one of: {', '.join(_CLASSES)}.")
     register()
-    resolved = installed_device(device, strict=strict)
+    resolved = installed_device(device, strict=strict, provider_options=provider_options)
     files = load_files(
         model,
         device=resolved.name,
@@ -116,7 +118,7 @@ def pipeline(
             result = _semantic(task, files, resolved, session_options, **options)
         else:
             graph = open_graph(files.onnx, resolved, session_options)
-            loaded = LoadedModel(files, resolved, graph, processing_of(files, graph, resampling))
+            loaded = LoadedModel(files, resolved, graph, processing_of(files, graph, resampling), session_options)
             ort_model = ORTModelForForegroundExtraction.from_loaded(loaded)
             result = cls(model=ort_model, image_processor=ort_model.preprocessors[0], task=task, **options)
     ready(progress_callback, task, str(model))

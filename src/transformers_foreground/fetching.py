@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Final
 
 from transformers_foreground.cards import ModelCard, ModelFile, cards
+from transformers_foreground.downloads import sha256_of
 from transformers_foreground.env import env
 from transformers_foreground.errors import DownloadError, ModelFileNotFoundError, ModelNotFoundError
-from transformers_foreground.hub import sha256_of, show_licence
+from transformers_foreground.hub import show_licence
 from transformers_foreground.output import write_whole
 
 Report = Callable[[str], None]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from transformers_foreground.cards import card_for, cards
 from transformers_foreground.downloads import OnBytes
-from transformers_foreground.downloads import sha256_of as sha256_of
 from transformers_foreground.env import DEFAULT_REMOTE_PATH_TEMPLATE, env
 from transformers_foreground.errors import ForegroundError, ModelFileNotFoundError, ModelNotFoundError
 from transformers_foreground.hub_cache import HubCache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Any
 from transformers_foreground.cards import card_for
 from transformers_foreground.devices import Device, resolve_device
 from transformers_foreground.dtypes import SUFFIXES, file_name, resolve_dtype
-from transformers_foreground.errors import InvalidModelError, UnsupportedOptionError
+from transformers_foreground.errors import DeviceFallbackWarning, InvalidModelError, UnsupportedOptionError
 from transformers_foreground.hub import Repo, show_licence
 from transformers_foreground.preprocessing import Processing
 from transformers_foreground.progress import Progress, ProgressCallback
+from transformers_foreground.providers import with_defaults
 from transformers_foreground.sessions import Graph, create_session, graph_of, session_options
 
 CONFIG = "config.json"
@@ -54,12 +56,20 @@ class LoadedModel:
         device: What it runs on.
         graph: The session.
         processing: How pixels go in and the plane comes out.
+        session_options: What the session was opened with.
     """
 
     files: ModelFiles
     device: Device
     graph: Graph
     processing: Processing
+    session_options: Any = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what a session is opened from, since a session itself cannot be pickled."""
+        if self.session_options is not None and not isinstance(self.session_options, Mapping):
+            raise TypeError("onnxruntime.SessionOptions cannot be pickled. Give session_options as a dict.")
+        return _open, (self.files, self.device, self.processing, self.session_options)
 
 
 def load_files(
@@ -233,21 +243,41 @@ def processing_of(files: ModelFiles, graph: Graph, resampling: str | None = None
     return replace(processing, resampling=resampling) if resampling else processing
 
 
-def open_graph(
-    path: Path,
-    device: Device,
-    options: Any = None,
-) -> Graph:
-    """Open a session on a device. For the errors see `sessions.create_session` and `sessions.graph_of`."""
-    session = create_session(path, device.providers, device.provider_options, session_options(options))
+def open_graph(path: Path, device: Device, options: Any = None) -> Graph:
+    """Open a session on a device.
+
+    Raises:
+        InvalidModelError: See `sessions.create_session` and `sessions.graph_of`.
+
+    Warns:
+        DeviceFallbackWarning: The provider is installed but does not work here, so ONNX Runtime took the CPU.
+    """
+    first, rest = device.providers[0], device.provider_options[1:]
+    provider_options = (with_defaults(first, device.provider_options[0]), *rest)
+    session = create_session(path, device.providers, provider_options, session_options(options))
+    if session.get_providers()[0] != first:
+        warnings.warn(
+            f"{first} is installed but did not start (see ONNX Runtime's message above). Using the CPU.",
+            DeviceFallbackWarning,
+            stacklevel=2,
+        )
     return graph_of(session, path)
 
 
-def installed_device(device: Any, *, strict: bool = False) -> Device:
+def _open(files: ModelFiles, device: Device, processing: Processing, options: Any) -> LoadedModel:
+    """Open a model again, in the process that it was unpickled in."""
+    return LoadedModel(files, device, open_graph(files.onnx, device, options), processing, options)
+
+
+def installed_device(device: Any, *, strict: bool = False, provider_options: Mapping[str, Any] | None = None) -> Device:
     """Resolve a device name among the providers of the installed ONNX Runtime (see `devices.resolve_device`)."""
     import onnxruntime as ort
 
-    return resolve_device(device, available=ort.get_available_providers(), strict=strict)
+    resolved = resolve_device(device, available=ort.get_available_providers(), strict=strict)
+    if not provider_options:
+        return resolved
+    first, *rest = resolved.provider_options
+    return replace(resolved, provider_options=({**first, **provider_options}, *rest))
 
 
 def load(
@@ -256,6 +286,7 @@ def load(
     device: Any = None,
     strict: bool = False,
     session_options: Any = None,
+    provider_options: Mapping[str, Any] | None = None,
     resampling: str | None = None,
     **options: Any,
 ) -> LoadedModel:
@@ -266,13 +297,14 @@ def load(
         device: Device name; see `devices.PROVIDERS`.
         strict: Raise where the device's provider is not installed.
         session_options: `onnxruntime.SessionOptions`, or a mapping of its attributes.
+        provider_options: Options of the device's execution provider, above the defaults in `providers`.
         resampling: One of `resampling.RESAMPLINGS`.
         options: The other options of `load_files`.
 
     Raises:
         ForegroundError: As `load_files`, `devices.resolve_device` and `sessions.create_session` say.
     """
-    resolved = installed_device(device, strict=strict)
+    resolved = installed_device(device, strict=strict, provider_options=provider_options)
     files = load_files(model_id, device=resolved.name, **options)
     graph = open_graph(files.onnx, resolved, session_options)
-    return LoadedModel(files, resolved, graph, processing_of(files, graph, resampling))
+    return LoadedModel(files, resolved, graph, processing_of(files, graph, resampling), session_options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +14,6 @@ from transformers import AutoModelForImageSegmentation, PretrainedConfig
 from transformers.utils import ModelOutput
 
 from transformers_foreground.configuration import ForegroundConfig
-from transformers_foreground.devices import Device
 from transformers_foreground.errors import ForegroundError
 from transformers_foreground.loading import LoadedModel, installed_device, load
 from transformers_foreground.preprocessing import Processing
@@ -67,14 +66,12 @@ class ORTModelForForegroundExtraction(ORTModel):  # type: ignore[misc]
         session: Any,
         use_io_binding: bool | None = False,
         model_save_dir: str | Path | None = None,
-        processing: Processing | None = None,
-        requested_device: Device | None = None,
+        loaded: LoadedModel | None = None,
     ) -> None:
         # Numpy goes in and comes out, so there is nothing to bind.
         super().__init__(config=config, session=session, use_io_binding=False, model_save_dir=model_save_dir)
         self.graph: Graph = graph_of(session, session._model_path)
-        self.processing = processing
-        self.requested_device = requested_device
+        self.loaded = loaded
 
     @classmethod
     def from_loaded(cls, loaded: LoadedModel) -> ORTModelForForegroundExtraction:
@@ -86,8 +83,7 @@ class ORTModelForForegroundExtraction(ORTModel):  # type: ignore[misc]
             config=config,
             session=loaded.graph.session,
             model_save_dir=loaded.files.onnx.parent,
-            processing=loaded.processing,
-            requested_device=loaded.device,
+            loaded=loaded,
         )
         model.preprocessors = [ForegroundImageProcessor(**loaded.processing.to_dict())]
         return model
@@ -102,8 +98,8 @@ class ORTModelForForegroundExtraction(ORTModel):  # type: ignore[misc]
             model_id: Repository id or folder.
             config: Used in place of `config.json`.
             kwargs: The options of `loading.load`: device, dtype, strict, subfolder, model_file_name, revision,
-                cache_dir, local_files_only, token, session_options, use_external_data_format, progress_callback,
-                resampling. Optimum's `file_name` is taken too.
+                cache_dir, local_files_only, token, session_options, provider_options, use_external_data_format,
+                progress_callback, resampling. Optimum's `file_name` is taken too.
 
         Raises:
             ForegroundError: As `loading.load` says.
@@ -148,8 +144,20 @@ class ORTModelForForegroundExtraction(ORTModel):  # type: ignore[misc]
                     list(device.providers), provider_options=[dict(o) for o in device.provider_options]
                 )
                 self.initialize_ort_attributes(self.session, use_io_binding=False)
-            self.requested_device = device
+            if self.loaded is not None:
+                self.loaded = replace(self.loaded, device=device)
         return self
+
+    @property
+    def processing(self) -> Processing | None:
+        """How pixels go in and the plane comes out; `None` for a model that was not made by `from_pretrained`."""
+        return self.loaded.processing if self.loaded else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what the session is opened from: each process opens its own."""
+        if self.loaded is None:
+            raise TypeError("Only a model from pipeline() or from_pretrained() can be pickled.")
+        return type(self).from_loaded, (self.loaded,)
 
     def eval(self) -> ORTModelForForegroundExtraction:
         """Do nothing: a session cannot train."""
@@ -163,6 +171,7 @@ class ORTModelForForegroundExtraction(ORTModel):  # type: ignore[misc]
         """Free the session. The model cannot be called any more."""
         self.session: Any = None
         self.model: Any = None
+        self.loaded = None
         self._io_binding = None
         self.graph = cast(Graph, _Disposed())
 

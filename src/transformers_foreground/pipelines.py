@@ -227,6 +227,10 @@ class ForegroundExtractionPipeline(ImageSegmentationPipeline):  # type: ignore[m
         if self.extracts_foreground:
             self.model.dispose()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle the same bytes before and after a call, so that datasets finds what it has computed before."""
+        return {**self.__dict__, "call_count": 0}
+
     def __enter__(self) -> ForegroundExtractionPipeline:
         return self
 
@@ -249,11 +253,14 @@ class BackgroundRemovalPipeline(ForegroundExtractionPipeline):
         return put_alpha(image.rgb(), mask)
 
 
-def _merged(known: Processing, image_processor: Any) -> Processing:
+def _merged(known: Processing | None, image_processor: Any) -> Processing:
     """Let an image processor decide, but for what no `preprocessor_config.json` states: the card and the graph do."""
     own: Processing | None = getattr(image_processor, "processing", None)
-    if own is None:
-        return known
+    if own is None or known is None:
+        chosen = own or known
+        if chosen is None:
+            raise UnsupportedOptionError("Nothing says what the model's input looks like: give an image_processor.")
+        return chosen
     return replace(
         own,
         size=own.size or known.size,

@@ -48,9 +48,7 @@ def to_int8(model: Any, ranges: Mapping[str, tuple[float, float]], keep_float: S
         nodes_to_exclude=list(keep_float),
         operators_to_quantize=list(OPERATORS),
     )
-    data = {
-        name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()
-    }
+    data = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()}
     with tempfile.TemporaryDirectory() as folder, _quiet():
         source = Path(folder) / "model.onnx"
         onnx.save(model, source)
