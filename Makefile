@@ -5,7 +5,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 PIP = .venv/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint conformance clean
+.PHONY: demo test test-openvino lint conformance clean
 
 demo: .venv/installed
 	.venv/bin/foreground models fetch xuebinqin/u2netp
@@ -16,6 +16,10 @@ demo: .venv/installed
 test: .venv/installed-dev lint
 	.venv/bin/python scripts/fetch_models.py
 	.venv/bin/python -m pytest
+
+# onnxruntime-openvino stands in place of onnxruntime, so its tests have a venv of their own.
+test-openvino: .venv-openvino/installed
+	.venv-openvino/bin/python -m pytest tests/test_openvino.py
 
 lint: .venv/installed-dev
 	.venv/bin/ruff format --check .
@@ -41,5 +45,13 @@ conformance: .venv/installed-dev
 	$(PIP) install --quiet -e ".[dev]"
 	touch $@ .venv/installed
 
+.venv-openvino/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-openvino
+	.venv-openvino/bin/python -m pip install --quiet $(TORCH)
+	.venv-openvino/bin/python -m pip install --quiet -e ".[dev]"
+	.venv-openvino/bin/python -m pip uninstall --quiet --yes onnxruntime
+	.venv-openvino/bin/python -m pip install --quiet onnxruntime-openvino
+	touch $@
+
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .venv-openvino build demo

@@ -143,19 +143,21 @@ def compare(name: str, dtype: str, theirs: dict[str, Any], ours: Stages) -> Row:
     )
 
 
-def show(rows: Sequence[Row]) -> None:
-    """Print a table."""
+def table_of(rows: Sequence[Row]) -> str:
+    """Put rows as a table of plain text."""
     width = max(len(row.name) for row in rows)
-    print(f"\n{'picture':{width}}  dtype  size           decoded  input  levels  pixels     IoU      mask")
+    lines = [f"{'picture':{width}}  dtype  size           decoded  input  levels  pixels     IoU      mask"]
     for row in rows:
         d = row.difference
         figures = f"{d.levels:6}  {d.share:8.4%}  {d.iou:.5f}" if d else f"{'-':>6}  {'-':>8}  {'-':>7}"
         same = ["same" if stage else "OTHER" for stage in (row.decoded, row.pixel_values)]
-        print(f"{row.name:{width}}  {row.dtype:5}  {row.size:13}  {same[0]:7}  {same[1]:5}  {figures}  {row.verdict}")
+        stages = f"{row.size:13}  {same[0]:7}  {same[1]:5}"
+        lines.append(f"{row.name:{width}}  {row.dtype:5}  {stages}  {figures}  {row.verdict}")
+    return "\n".join(lines)
 
 
 def check(seed: int, count: int, dtypes: Sequence[str], model: Path | None) -> bool:
-    """Make pictures, run both and print the table; returns whether all is within bounds.
+    """Make pictures, run both, and print and keep the table; returns whether all is within bounds.
 
     Args:
         seed: What the pictures are drawn from.
@@ -177,11 +179,13 @@ def check(seed: int, count: int, dtypes: Sequence[str], model: Path | None) -> b
     for dtype in dtypes:
         theirs, ours = run_theirs(models, images, dtype), run_ours(models, images, dtype)
         rows += [compare(path.name, dtype, t, o) for path, t, o in zip(images, theirs, ours, strict=True)]
-    show(rows)
     verdicts = [row.verdict for row in rows]
     counts = ", ".join(f"{verdicts.count(v)} {v}" for v in ("identical", "rounding", "DIFFERENT"))
     versions = ", ".join(f"{name} {version}" for name, version in (PINNED | BELOW).items())
-    print(f"\nseed {seed}: {counts} ({versions}; transformers-foreground {__version__})")
+    text = f"{table_of(rows)}\n\nseed {seed}: {counts} ({versions}; transformers-foreground {__version__})\n"
+    print(f"\n{text}")
+    if model == MODEL:
+        (WORK / f"seed-{seed}.txt").write_text(text, encoding="utf-8")
     return "DIFFERENT" not in verdicts
 
 
@@ -223,7 +227,7 @@ def main() -> int:
         if options.docs:
             from conformance_docs import write
 
-            write(ROOT / "docs" / "conformance.md", MODEL)
+            write(ROOT / "docs" / "conformance.md", MODEL, sorted(WORK.glob("seed-*.txt")))
             return 0
         model = None if options.tiny else options.model
         return 0 if check(options.seed, options.images, options.dtype or ["fp32"], model) else 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ were recorded once; ours were made when this page was written, and `tests/confor
 run. `make conformance SEED=7` compares with the real Transformers.js, on pictures made afresh.
 
 - [Picture by picture](#picture-by-picture)
+- [On pictures made afresh](#on-pictures-made-afresh)
 - [Call by call](#call-by-call)
 - [RawImage's methods in Python](#rawimages-methods-in-python)
 """
@@ -37,8 +38,15 @@ the hashes are the first ten digits of the sha256 of the mask's bytes. *identica
 `pixel_values`, the model's output, its 8-bit mask and the final mask are Node's to the last bit.
 
 Another CPU may round the forward pass differently. The tests then allow ±1 level on 0.1 % of the pixels (q8: an IoU of
-0.99); the stages before it must still be the same. `{CMYK}` has no colour profile: libvips uses one that is built into
-it and that is not ours to ship, so its mask may differ by up to {CMYK_LEVELS} levels.
+0.99); the stages before it must still be the same. `{CMYK}` has no colour profile: libvips uses one that is
+built into it and that is not ours to ship, so its mask may differ by up to {CMYK_LEVELS} levels.
+"""
+
+FRESH = """
+## On pictures made afresh
+
+`make conformance SEED=1` has npm install the real Transformers.js, renders pictures, brings them to random sizes, modes,
+formats and orientations, and runs both. It needs Node 18 or newer and the network once. Its last tables here:
 """
 
 CALLS = f"""
@@ -68,15 +76,17 @@ pixels that Transformers.js gave where those were recorded.
 """
 
 
-def write(path: Path, model: Path) -> None:
+def write(path: Path, model: Path, tables: Sequence[Path]) -> None:
     """Make all tables and write the page.
 
     Args:
         path: The page.
         model: Folder of IS-Net.
+        tables: What `make conformance` kept, by seed.
     """
     transformers.logging.set_verbosity_error()
-    text = "".join([HEAD, PICTURES, *_pictures(model), CALLS, *_calls(), METHODS, *_methods()])
+    fresh = [f"\n```\n{table.read_text(encoding='utf-8')}```\n" for table in tables]
+    text = "".join([HEAD, PICTURES, *_pictures(model), FRESH, *fresh, CALLS, *_calls(), METHODS, *_methods()])
     path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")
     print(f"wrote {path}")

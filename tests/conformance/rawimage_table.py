@@ -1,7 +1,7 @@
 """The methods of Transformers.js' `RawImage`, and the lines of Python that do the same.
 
-Our results are PIL images. In the lines, `image` is one of mode "RGB" (2×2), `gray` and `rgba` have other modes, `row` is
-gray and 4×1, `mask` is what a pipeline gives; `resize` is `transformers_foreground.resampling.resize`.
+Our results are PIL images. In the lines, `image` is one of mode "RGB" (2×2), `gray` and `rgba` have other modes,
+`row` is gray and 4×1, `mask` is what a pipeline gives; `resize` is `transformers_foreground.resampling.resize`.
 """
 
 from __future__ import annotations
