@@ -45,8 +45,8 @@ built into it and that is not ours to ship, so its mask may differ by up to {CMY
 FRESH = """
 ## On pictures made afresh
 
-`make conformance SEED=1` has npm install the real Transformers.js, renders pictures, brings them to random sizes, modes,
-formats and orientations, and runs both. It needs Node 18 or newer and the network once. Its last tables here:
+`make conformance SEED=1` has npm install the real Transformers.js, renders pictures, brings them to random sizes,
+modes, formats and orientations, and runs both. It needs Node 18 or newer and the network once. Its last tables here:
 """
 
 CALLS = f"""

@@ -1,0 +1,215 @@
+"""The peers: how each is installed, by its ordinary client, and how it is started."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+WORK = ROOT / "build" / "bench"
+MODEL = ROOT / "models" / "imgly" / "isnet-general-use"
+MODEL_ID = "briaai/RMBG-1.4"  # what Transformers.js is told, since IS-Net is laid out as this for it
+
+REMBG = "rembg[cpu]==2.0.86"
+TRANSFORMERS_JS = {"@huggingface/transformers": "4.3.1"}
+IMGLY = {"@imgly/background-removal-node": "1.4.5"}
+IMGLY_SHARP = "0.33.5"
+JS = {"transformers": "transformers.js", "imgly": "imgly"}
+PREPROCESSOR = {
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [1, 1, 1],
+    "resample": 2,
+    "rescale_factor": 1 / 255,
+    "size": {"width": 1024, "height": 1024},
+}
+"""RMBG-1.4's own, which is IS-Net's too."""
+
+
+class CannotInstallError(Exception):
+    """A peer cannot be had here; the message says why."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Something to measure.
+
+    Attributes:
+        name: As in the tables.
+        what: What it is and runs, for the report.
+        command: Starts its worker.
+        once: Starts it for one picture, from nothing, as a user would; `{input}` and `{output}` are replaced.
+        environment: Variables beside the usual ones.
+        ours: Whether it is this package.
+        low: Whether it runs in reduced precision.
+        floor: Whether it is the bare session.
+    """
+
+    name: str
+    what: str
+    command: Sequence[str]
+    once: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    ours: bool = False
+    low: bool = False
+    floor: bool = False
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the command line decides.
+
+    Attributes:
+        model: IS-Net's folder, laid out as on the Hub.
+        threads: Threads for each peer.
+        openvino_python: An interpreter that has onnxruntime-openvino.
+    """
+
+    model: Path
+    threads: int
+    openvino_python: str | None
+
+    @property
+    def onnx(self) -> Path:
+        """The fp32 graph that all run."""
+        return self.model / "onnx" / "model.onnx"
+
+
+def ours(setup: Setup, dtype: str, device: str = "cpu", python: str = sys.executable) -> Peer:
+    """This package, at one dtype on one device."""
+    openvino, name = device == "openvino", f"ours {dtype}"
+    tail = ["--model", str(setup.model), "--device", device, "--dtype", dtype, "--force", "--quiet"]
+    return Peer(
+        "ours openvino" if openvino else name,
+        f"this package, device={device!r}, dtype={dtype!r}" + (" (bf16 inside, where the CPU has it)" * openvino),
+        [python, str(HERE / "run_ours.py"), str(setup.model), device, dtype],
+        [python, "-c", "from transformers_foreground.cli import main; main()", "{input}", "-o", "{output}", *tail],
+        {"PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"},
+        ours=True,
+        low=openvino or dtype != "fp32",
+    )
+
+
+def bare(setup: Setup) -> Peer:
+    """ONNX Runtime alone, without a picture."""
+    command = [sys.executable, str(HERE / "run_bare.py"), str(setup.onnx), str(setup.threads)]
+    return Peer("bare session", "`session.run` alone on values prepared beforehand, fp32: the floor", command, floor=True)
+
+
+def rembg(setup: Setup) -> Peer:
+    """Install rembg in a venv of its own; it gets the same ONNX file, with IS-Net's preprocessing (`dis_custom`)."""
+    venv, home = WORK / "rembg", WORK / "rembg-home"
+    binary = venv / "bin" / "rembg"
+    if not binary.exists():
+        _run([sys.executable, "-m", "venv", str(venv)], "python -m venv")
+        _run([str(venv / "bin" / "pip"), "install", "--quiet", REMBG], "pip install")
+    home.mkdir(parents=True, exist_ok=True)
+    link = home / setup.onnx.name
+    link.unlink(missing_ok=True)
+    link.symlink_to(setup.onnx)
+    extras = json.dumps({"model_path": str(link)})
+    return Peer(
+        "rembg",
+        f"`{REMBG}` from PyPI; session `dis_custom` with the same fp32 file; `remove(bytes)` as `rembg p` calls it",
+        [str(venv / "bin" / "python"), str(HERE / "run_rembg.py"), str(setup.onnx)],
+        [str(binary), "i", "-m", "dis_custom", "-x", extras, "{input}", "{output}"],
+        {"U2NET_HOME": str(home), "OMP_NUM_THREADS": str(setup.threads), "MODEL_CHECKSUM_DISABLED": "1"},
+    )
+
+
+def transformers_js(setup: Setup) -> Peer:
+    """Install Transformers.js; IS-Net lies before it as RMBG-1.4 lies on the Hub."""
+    folder, models = WORK / "transformers-js", WORK / "transformers-js" / "models"
+    _npm(folder, TRANSFORMERS_JS)
+    target = models / MODEL_ID
+    (target / "onnx").mkdir(parents=True, exist_ok=True)
+    link = target / "onnx" / "model.onnx"
+    link.unlink(missing_ok=True)
+    link.symlink_to(setup.onnx)
+    (target / "config.json").write_text(json.dumps({"model_type": "isnet"}))
+    (target / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
+    job = {"models": f"{models}/", "model": MODEL_ID, "threads": setup.threads}
+    what = f"`@huggingface/transformers@{TRANSFORMERS_JS['@huggingface/transformers']}` on Node; pipeline "
+    return _js("transformers", folder, job, what + "`background-removal`, the same fp32 file, `image.save()`")
+
+
+def imgly(_: Setup) -> Peer:
+    """Install imgly's package; it brings its own model, the same network in fp16."""
+    folder = WORK / "imgly"
+    # Its sharp and its onnxruntime-node download from GitHub when they are installed. The binary for the CPU is in
+    # onnxruntime-node's package already; for sharp, a version whose binary npm carries is put in its place.
+    _npm(folder, IMGLY, overrides={"sharp": IMGLY_SHARP}, scripts=False)
+    what = f"`@imgly/background-removal-node@{IMGLY['@imgly/background-removal-node']}` on Node; its own model "
+    what += f"`medium` (IS-Net in fp16) and its own session options; sharp {IMGLY_SHARP} by npm's `overrides`, "
+    return _js("imgly", folder, {}, what + "`--ignore-scripts`, as its install scripts need GitHub")
+
+
+def _js(which: str, folder: Path, job: Mapping[str, Any], what: str) -> Peer:
+    files = {}
+    for once in (False, True):
+        path = folder / f"job{'-once' * once}.json"
+        path.write_text(json.dumps({"which": which, "folder": str(folder), "once": once, **job}))
+        files[once] = path
+    runner = ["node", str(HERE / "run_js.mjs")]
+    return Peer(JS[which], what, [*runner, str(files[False])], [*runner, str(files[True]), "{input}", "{output}"])
+
+
+def _npm(folder: Path, packages: Mapping[str, str], overrides: Any = None, scripts: bool = True) -> None:
+    """Install npm packages into a folder, unless they are there."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        raise CannotInstallError("Node or npm is not installed")
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"name": "bench", "private": True, "dependencies": dict(packages), "overrides": overrides or {}}
+    manifest = folder / "package.json"
+    done = folder / "installed"
+    if done.exists() and json.loads(manifest.read_text()) == content:
+        return
+    manifest.write_text(json.dumps(content))
+    command = ["npm", "install", "--no-audit", "--no-fund", *([] if scripts else ["--ignore-scripts"])]
+    _run(command, "npm install", cwd=folder)
+    done.touch()
+
+
+def _run(command: Sequence[str], what: str, cwd: Path | None = None) -> None:
+    print("$", *command, flush=True)
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        error = next((line for line in lines if "rror" in line), lines[-1] if lines else f"exit {done.returncode}")
+        raise CannotInstallError(f"`{what}` failed: {error.strip()}")
+
+
+def environment(peer: Peer) -> dict[str, str]:
+    """Return a worker's environment: this one, without what would slow numpy, plus the peer's own."""
+    dropped = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OMP_NUM_THREADS")
+    return {**{k: v for k, v in os.environ.items() if k not in dropped}, **peer.environment}
+
+
+def all_peers(setup: Setup) -> tuple[list[Peer], dict[str, str]]:
+    """Install and list what can be measured here; and for what cannot, why."""
+    found, missing = [bare(setup)], {}
+    for install, name in ((rembg, "rembg"), (transformers_js, "transformers.js"), (imgly, "imgly")):
+        try:
+            found.append(install(setup))
+        except (CannotInstallError, OSError) as error:
+            missing[name] = str(error)
+    found.append(ours(setup, "fp32"))
+    if (setup.model / "onnx" / "model_int8.onnx").exists():
+        found.append(ours(setup, "int8"))
+    else:
+        missing["ours int8"] = "the model has no onnx/model_int8.onnx: make it with `foreground quantize`"
+    if setup.openvino_python:
+        found.append(ours(setup, "fp32", "openvino", setup.openvino_python))
+    else:
+        missing["ours openvino"] = "--openvino-python was not given"
+    return found, missing

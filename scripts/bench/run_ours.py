@@ -1,0 +1,45 @@
+"""Worker: this package, by what its command runs. `run_ours.py MODEL DEVICE DTYPE [WORKERS]`."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from protocol import serve
+
+from transformers_foreground import __version__
+from transformers_foreground.cli import running
+from transformers_foreground.cli.planning import Job
+from transformers_foreground.loading import load
+
+
+def main() -> None:
+    """Load the model as `foreground cutout` does, and serve."""
+    model, device, dtype, *workers = sys.argv[1:]
+    if workers:
+        running.stream = functools.partial(_stream, running.stream, int(workers[0]))
+    loaded = load(model, device=device, dtype=dtype, strict=True)
+
+    def folder(sources: Sequence[str], target: str) -> None:
+        jobs = [Job(source, Path(target) / f"{Path(source).stem}.png") for source in sources]
+        for outcome in running.run(loaded, jobs, mask_only=False, force=True):
+            if isinstance(outcome, Exception):
+                raise outcome
+
+    def cutout(source: str, target: str) -> None:
+        folder([source], str(Path(target).parent))
+
+    provider = loaded.graph.session.get_providers()[0]
+    ort = "onnxruntime-openvino" if provider.startswith("OpenVINO") else "onnxruntime"
+    versions = {"transformers-foreground": __version__, ort: version(ort), "pillow": version("pillow")}
+    serve(cutout, folder, {"versions": versions, "provider": provider, "file": loaded.files.onnx.name})
+
+
+def _stream(real, workers, *args, **kwargs):  # type: ignore[no-untyped-def]
+    return real(*args, **{**kwargs, "workers": workers})
+
+
+main()

@@ -1,0 +1,120 @@
+"""Preprocess, forward's sigmoid, and postprocess: properties of the arithmetic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from tiny_models import RMBG_PREPROCESSOR
+
+from transformers_foreground.errors import UnsupportedOptionError
+from transformers_foreground.postprocessing import min_max, postprocess
+from transformers_foreground.preprocessing import Processing, preprocess, target_size
+from transformers_foreground.resampling import RESAMPLINGS
+
+pictures = hnp.arrays(np.uint8, st.tuples(st.integers(1, 24), st.integers(1, 24), st.just(3)))
+planes = hnp.arrays(np.float32, st.tuples(st.integers(1, 16), st.integers(1, 16)), elements=st.floats(0, 1, width=32))
+triples = st.tuples(*[st.floats(0.125, 2, width=32)] * 3)
+
+
+@given(pictures, triples, triples)
+def test_values_are_those_of_two_rounded_steps(
+    rgb: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]
+) -> None:
+    processing = Processing(do_resize=False, image_mean=mean, image_std=std)
+    got = preprocess(rgb, processing)
+    for c in range(3):
+        for y, x in np.ndindex(rgb.shape[:2]):
+            scaled = float(np.float32(processing.rescale_factor * int(rgb[y, x, c])))
+            assert got[c, y, x] == np.float32((scaled - mean[c]) / std[c])
+
+
+@given(pictures, st.integers(1, 20), st.integers(1, 20), st.sampled_from(RESAMPLINGS))
+def test_the_size_asked_for_is_the_size_given(rgb: np.ndarray, width: int, height: int, resampling: str) -> None:
+    processing = Processing(size={"width": width, "height": height}, resampling=resampling)
+    values = preprocess(rgb, processing)
+    assert values.shape == (3, height, width)
+    assert values.dtype == np.float32
+    assert np.abs(values).max() <= 1.0001
+
+
+@given(pictures)
+def test_dividing_by_the_largest_value(rgb: np.ndarray) -> None:
+    values = preprocess(rgb, Processing(do_resize=False, do_normalize=False, rescale_to_max=True))
+    assert values.max() == pytest.approx(1 if rgb.any() else 0)
+
+
+@given(planes, st.integers(1, 30), st.integers(1, 30), st.sampled_from(RESAMPLINGS), st.booleans())
+def test_a_mask_has_the_pictures_size(
+    alpha: np.ndarray, width: int, height: int, resampling: str, stretch: bool
+) -> None:
+    mask = postprocess(alpha, height, width, Processing(resampling=resampling, min_max=stretch))
+    assert mask.shape == (height, width)
+    assert mask.dtype == np.uint8
+
+
+@given(planes)
+def test_without_resizing_a_mask_is_truncated(alpha: np.ndarray) -> None:
+    mask = postprocess(alpha, *alpha.shape, Processing())
+    assert np.array_equal(mask, (alpha * np.float32(255)).astype(np.int64))
+
+
+@given(planes)
+def test_stretching(alpha: np.ndarray) -> None:
+    stretched = min_max(alpha)
+    if np.ptp(alpha) == 0:
+        assert np.array_equal(stretched, alpha)
+    else:
+        assert stretched.min() == 0
+        assert stretched.max() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("size", "divisibility", "picture", "expected"),
+    [
+        ({"width": 320, "height": 200}, None, (1000, 10), (200, 320)),
+        ({"shortest_edge": 512}, 32, (1080, 1920), (512, 896)),
+        ({"shortest_edge": 512}, 32, (1481, 987), (768, 512)),
+        ({"shortest_edge": 512}, None, (500, 333), (768, 512)),
+        ({"shortest_edge": 512, "longest_edge": 800}, None, (500, 2000), (200, 800)),
+        ({"longest_edge": 100}, None, (200, 50), (100, 25)),
+        ({"shortest_edge": 16}, 32, (16, 16), (32, 32)),
+        (None, None, (7, 9), (7, 9)),
+    ],
+)
+def test_target_sizes(size: Any, divisibility: int | None, picture: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert target_size(*picture, Processing(size=size, size_divisibility=divisibility)) == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({"size": 320}, {"width": 320, "height": 320}),
+        ({"size": [640, 480]}, {"width": 640, "height": 480}),
+        ({"size": {"shortest_edge": 5}}, {"shortest_edge": 5}),
+        ({"config": {"size": {"width": 3, "height": 4}}}, {"width": 3, "height": 4}),
+        ({}, None),
+    ],
+)
+def test_sizes_as_files_write_them(raw: dict[str, Any], expected: Any) -> None:
+    assert Processing.from_dict(raw).size == expected
+
+
+@pytest.mark.parametrize("size", [{}, {"width": 3}, "large", [1, 2, 3], {"edge": 4}])
+def test_a_size_of_no_known_form(size: Any) -> None:
+    with pytest.raises(UnsupportedOptionError, match="shortest_edge"):
+        Processing.from_dict({"size": size})
+
+
+def test_a_round_trip_through_json() -> None:
+    processing = Processing.from_dict(RMBG_PREPROCESSOR)
+    assert Processing.from_dict(processing.to_dict()) == processing
+    assert processing.image_std == (1, 1, 1)
+
+
+def test_a_file_without_a_mean_is_not_normalised() -> None:
+    assert not Processing.from_dict({"size": 8}).do_normalize
