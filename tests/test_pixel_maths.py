@@ -13,7 +13,7 @@ from tiny_models import RMBG_PREPROCESSOR
 
 from transformers_foreground.errors import UnsupportedOptionError
 from transformers_foreground.postprocessing import min_max, postprocess
-from transformers_foreground.preprocessing import Processing, preprocess, target_size
+from transformers_foreground.preprocessing import Processing, preprocess, target_size, to_rgb
 from transformers_foreground.resampling import RESAMPLINGS
 
 pictures = hnp.arrays(np.uint8, st.tuples(st.integers(1, 24), st.integers(1, 24), st.just(3)))
@@ -118,3 +118,16 @@ def test_a_round_trip_through_json() -> None:
 
 def test_a_file_without_a_mean_is_not_normalised() -> None:
     assert not Processing.from_dict({"size": 8}).do_normalize
+
+
+@pytest.mark.parametrize(("channels", "expected"), [(1, [9, 9, 9]), (3, [9, 8, 7]), (4, [9, 8, 7])])
+def test_what_a_model_sees(channels: int, expected: list[int]) -> None:
+    pixels = np.array([9, 8, 7, 0], np.uint8)[:channels].reshape(1, 1, channels)
+    assert to_rgb(pixels, "transformers.js").tolist() == [[expected]]
+    assert to_rgb(pixels, "canvas").tolist() == [[expected if channels < 4 else [0, 0, 0]]]
+
+
+@given(hnp.arrays(np.uint8, (3, 5, 4)))
+def test_a_canvas_keeps_opaque_colours(pixels: np.ndarray) -> None:
+    pixels[..., 3] = 255
+    assert np.array_equal(to_rgb(pixels, "canvas"), pixels[..., :3])

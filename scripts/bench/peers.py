@@ -18,7 +18,7 @@ WORK = ROOT / "build" / "bench"
 MODEL = ROOT / "models" / "imgly" / "isnet-general-use"
 MODEL_ID = "briaai/RMBG-1.4"  # what Transformers.js is told, since IS-Net is laid out as this for it
 
-REMBG = "rembg[cpu]==2.0.86"
+REMBG = "rembg[cpu,cli]==2.0.86"
 TRANSFORMERS_JS = {"@huggingface/transformers": "4.3.1"}
 IMGLY = {"@imgly/background-removal-node": "1.4.5"}
 IMGLY_SHARP = "0.33.5"
@@ -103,16 +103,19 @@ def ours(setup: Setup, dtype: str, device: str = "cpu", python: str = sys.execut
 def bare(setup: Setup) -> Peer:
     """ONNX Runtime alone, without a picture."""
     command = [sys.executable, str(HERE / "run_bare.py"), str(setup.onnx), str(setup.threads)]
-    return Peer("bare session", "`session.run` alone on values prepared beforehand, fp32: the floor", command, floor=True)
+    return Peer(
+        "bare session", "`session.run` alone on values prepared beforehand, fp32: the floor", command, floor=True
+    )
 
 
 def rembg(setup: Setup) -> Peer:
     """Install rembg in a venv of its own; it gets the same ONNX file, with IS-Net's preprocessing (`dis_custom`)."""
     venv, home = WORK / "rembg", WORK / "rembg-home"
-    binary = venv / "bin" / "rembg"
-    if not binary.exists():
+    binary, done = venv / "bin" / "rembg", venv / "installed"
+    if not done.exists() or done.read_text() != REMBG:
         _run([sys.executable, "-m", "venv", str(venv)], "python -m venv")
         _run([str(venv / "bin" / "pip"), "install", "--quiet", REMBG], "pip install")
+        done.write_text(REMBG)
     home.mkdir(parents=True, exist_ok=True)
     link = home / setup.onnx.name
     link.unlink(missing_ok=True)
@@ -146,12 +149,11 @@ def transformers_js(setup: Setup) -> Peer:
 def imgly(_: Setup) -> Peer:
     """Install imgly's package; it brings its own model, the same network in fp16."""
     folder = WORK / "imgly"
-    # Its sharp and its onnxruntime-node download from GitHub when they are installed. The binary for the CPU is in
-    # onnxruntime-node's package already; for sharp, a version whose binary npm carries is put in its place.
-    _npm(folder, IMGLY, overrides={"sharp": IMGLY_SHARP}, scripts=False)
+    # Its sharp downloads its binary from GitHub; a version whose binary npm carries is put in its place.
+    _npm(folder, IMGLY, overrides={"sharp": IMGLY_SHARP})
     what = f"`@imgly/background-removal-node@{IMGLY['@imgly/background-removal-node']}` on Node; its own model "
-    what += f"`medium` (IS-Net in fp16) and its own session options; sharp {IMGLY_SHARP} by npm's `overrides`, "
-    return _js("imgly", folder, {}, what + "`--ignore-scripts`, as its install scripts need GitHub")
+    what += f"`medium` (IS-Net in fp16) and its own session options; sharp {IMGLY_SHARP} by npm's `overrides`, as its own downloads from GitHub"
+    return _js("imgly", folder, {}, what)
 
 
 def _js(which: str, folder: Path, job: Mapping[str, Any], what: str) -> Peer:
@@ -164,8 +166,11 @@ def _js(which: str, folder: Path, job: Mapping[str, Any], what: str) -> Peer:
     return Peer(JS[which], what, [*runner, str(files[False])], [*runner, str(files[True]), "{input}", "{output}"])
 
 
-def _npm(folder: Path, packages: Mapping[str, str], overrides: Any = None, scripts: bool = True) -> None:
-    """Install npm packages into a folder, unless they are there."""
+def _npm(folder: Path, packages: Mapping[str, str], overrides: Any = None) -> None:
+    """Install npm packages into a folder, unless they are there.
+
+    Install scripts do not run: onnxruntime-node's would download CUDA's libraries; the one for the CPU is in the package.
+    """
     if shutil.which("node") is None or shutil.which("npm") is None:
         raise CannotInstallError("Node or npm is not installed")
     folder.mkdir(parents=True, exist_ok=True)
@@ -175,8 +180,7 @@ def _npm(folder: Path, packages: Mapping[str, str], overrides: Any = None, scrip
     if done.exists() and json.loads(manifest.read_text()) == content:
         return
     manifest.write_text(json.dumps(content))
-    command = ["npm", "install", "--no-audit", "--no-fund", *([] if scripts else ["--ignore-scripts"])]
-    _run(command, "npm install", cwd=folder)
+    _run(["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund"], "npm install", cwd=folder)
     done.touch()
 
 
@@ -185,13 +189,13 @@ def _run(command: Sequence[str], what: str, cwd: Path | None = None) -> None:
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     if done.returncode:
         lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        error = next((line for line in lines if "rror" in line), lines[-1] if lines else f"exit {done.returncode}")
+        error = next((line for line in lines if "Error:" in line), lines[-1] if lines else f"exit {done.returncode}")
         raise CannotInstallError(f"`{what}` failed: {error.strip()}")
 
 
 def environment(peer: Peer) -> dict[str, str]:
     """Return a worker's environment: this one, without what would slow numpy, plus the peer's own."""
-    dropped = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OMP_NUM_THREADS")
+    dropped = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OMP_NUM_THREADS", "PYTHONDONTWRITEBYTECODE")
     return {**{k: v for k, v in os.environ.items() if k not in dropped}, **peer.environment}
 
 

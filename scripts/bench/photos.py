@@ -15,7 +15,7 @@ SCENES = ("mug", "armchair", "mushroom", "car", "duck", "pawn")
 """Half-covered, fine-edged, wide and tall ones."""
 MEGAPIXELS = {"0.3 MP": 0.3, "2 MP": 2.0, "12 MP": 12.0}
 QUALITY = 92
-NOISE = 2.0  # standard deviation, in levels: what a sensor leaves, without which encoders have it too easy
+NOISE = 4.0  # standard deviation, in levels: what a sensor leaves, without which encoders have it too easy
 
 
 def originals(folder: Path, scenes: tuple[str, ...] = SCENES) -> list[Path]:
@@ -45,7 +45,7 @@ def photo(original: Path, megapixels: float, seed: int, folder: Path) -> Path:
     scale = (megapixels * 1e6 / (image.width * image.height)) ** 0.5
     image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
     pixels = np.asarray(image, np.float32) * np.float32(1 if not seed else rng.uniform(0.9, 1.05))
-    pixels += NOISE * rng.standard_normal(pixels.shape, np.float32)
+    pixels += NOISE * rng.standard_normal((*pixels.shape[:2], 1), np.float32)
     path.parent.mkdir(parents=True, exist_ok=True)
     _save(Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)), path)
     return path

@@ -23,14 +23,16 @@ def main() -> None:
         running.stream = functools.partial(_stream, running.stream, int(workers[0]))
     loaded = load(model, device=device, dtype=dtype, strict=True)
 
-    def folder(sources: Sequence[str], target: str) -> None:
-        jobs = [Job(source, Path(target) / f"{Path(source).stem}.png") for source in sources]
+    def run(jobs: Sequence[Job]) -> None:
         for outcome in running.run(loaded, jobs, mask_only=False, force=True):
             if isinstance(outcome, Exception):
                 raise outcome
 
     def cutout(source: str, target: str) -> None:
-        folder([source], str(Path(target).parent))
+        run([Job(source, Path(target))])
+
+    def folder(sources: Sequence[str], target: str) -> None:
+        run([Job(source, Path(target) / f"{Path(source).stem}.png") for source in sources])
 
     provider = loaded.graph.session.get_providers()[0]
     ort = "onnxruntime-openvino" if provider.startswith("OpenVINO") else "onnxruntime"

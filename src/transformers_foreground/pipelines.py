@@ -164,7 +164,7 @@ class ForegroundExtractionPipeline(ImageSegmentationPipeline):  # type: ignore[m
         timeout = options.get("timeout")
         decoded = decode(image) if timeout is None else decode(image, timeout=timeout)
         return {
-            "pixel_values": preprocess(decoded.rgb(), processing)[None],
+            "pixel_values": preprocess(decoded.pixels, processing)[None],
             "image": decoded,
             "processing": processing,
         }

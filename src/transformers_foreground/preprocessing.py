@@ -128,11 +128,35 @@ def target_size(height: int, width: int, processing: Processing) -> tuple[int, i
     return new_height, new_width
 
 
-def preprocess(rgb: NDArray[np.uint8], processing: Processing) -> NDArray[np.float32]:
+def to_rgb(pixels: NDArray[np.uint8], resampling: str) -> NDArray[np.uint8]:
+    """Return what a model sees of a picture.
+
+    Gray is repeated, alpha is dropped and not composited: the colours under it are seen, as in Node. A canvas keeps
+    colours multiplied by alpha in 8 bits, so with `"canvas"` they are black where alpha is 0, and coarse where it is
+    small.
+
+    Args:
+        pixels: uint8, shape (H, W, C), C being 1, 3 or 4.
+        resampling: One of `resampling.RESAMPLINGS`.
+
+    Returns:
+        uint8, shape (H, W, 3).
+    """
+    channels = pixels.shape[2]
+    if channels == 1:
+        return np.repeat(pixels, 3, axis=2)
+    if channels == 4 and resampling == "canvas":
+        alpha = pixels[..., 3:].astype(np.float32)
+        stored = np.rint(pixels[..., :3] * alpha / 255)
+        return np.minimum(np.rint(stored * 255 / np.maximum(alpha, 1)), 255).astype(np.uint8)
+    return pixels[..., :3]
+
+
+def preprocess(pixels: NDArray[np.uint8], processing: Processing) -> NDArray[np.float32]:
     """Turn a picture into a model's input.
 
     Args:
-        rgb: Pixels, uint8, shape (H, W, 3).
+        pixels: uint8, shape (H, W, C), C being 1 (gray), 3 (RGB) or 4 (RGBA).
         processing: Size, scale and resampling.
 
     Returns:
@@ -140,7 +164,8 @@ def preprocess(rgb: NDArray[np.uint8], processing: Processing) -> NDArray[np.flo
         Transformers.js computes: `float32(rescale_factor · v)`, then `float32((that − mean) / std)`, both in double
         precision before each rounding.
     """
-    height, width = target_size(rgb.shape[0], rgb.shape[1], processing)
+    height, width = target_size(pixels.shape[0], pixels.shape[1], processing)
+    rgb = to_rgb(pixels, processing.resampling)
     resized = rs.resize(rgb, width, height, processing.resampling, filter=processing.resample)
     scale = processing.rescale_factor if processing.do_rescale else 1.0
     if processing.rescale_to_max:

@@ -69,7 +69,7 @@ class ForegroundImageProcessor(BaseImageProcessor):  # type: ignore[misc]
             ImageError: A picture cannot be read.
         """
         decoded = [decode(image) for image in (images if isinstance(images, list) else [images])]
-        arrays = [preprocess(image.rgb(), self.processing) for image in decoded]
+        arrays = [preprocess(image.pixels, self.processing) for image in decoded]
         features = BatchFeature({"pixel_values": np.stack(arrays)}, tensor_type=return_tensors)
         features["original_sizes"] = [(image.height, image.width) for image in decoded]
         features["reshaped_input_sizes"] = [array.shape[1:] for array in arrays]

@@ -81,18 +81,10 @@ def test_canvas_gives_the_browsers_masks(segmenter: Any, name: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["fp32"], scope="module")
 def test_canvas_and_transparency(segmenter: Any) -> None:
-    with Image.open(picture(TRANSPARENT)) as image:
-        mask = segmenter(through_a_canvas(np.asarray(image)), resampling="canvas", return_mask=True)
+    mask = segmenter(picture(TRANSPARENT), resampling="canvas", return_mask=True)
     difference = Difference.between(np.asarray(mask), recorded_mask(TRANSPARENT, "browser/fp32"))
-    assert difference.levels <= 3
+    assert difference.levels <= 3  # Skia rounds premultiplied colours in ways of its own
     assert difference.share <= 0.005
-
-
-def through_a_canvas(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return colours (H, W, 3) premultiplied by alpha, rounded, and divided again: what a canvas gives back."""
-    alpha = rgba[..., 3:].astype(np.float32)
-    premultiplied = np.rint(rgba[..., :3] * alpha / 255)
-    return np.minimum(np.rint(premultiplied * 255 / np.maximum(alpha, 1)), 255).astype(np.uint8)
 
 
 def test_enough_is_compared() -> None:

@@ -80,7 +80,7 @@ def run(
         check(job, force)
         with _enough_memory(job):
             image = decode(_standard_input() if job.source == STDIO else job.source)
-            return _Prepared(job, image, preprocess(image.rgb(), loaded.processing)[None], started)
+            return _Prepared(job, image, preprocess(image.pixels, loaded.processing)[None], started)
 
     def compute(batch: Sequence[_Prepared]) -> list[NDArray[np.float32]]:
         return [forward(loaded.graph, item.pixel_values) for item in batch]

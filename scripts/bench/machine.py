@@ -1,0 +1,59 @@
+"""The machine, in words."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+QUIET = 0.5  # load average at which a machine counts as idle
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+
+
+def describe(threads: int, command: Sequence[str]) -> dict[str, object]:
+    """Return what a reader must know to judge the figures."""
+    cpu, memory = _read("/proc/cpuinfo"), re.search(r"MemTotal:\s+(\d+)", _read("/proc/meminfo"))
+    model = re.search(r"model name\s*: (.+)", cpu)
+    flags = re.search(r"flags\s*: (.+)", cpu)
+    shown = [flag for flag in FLAGS if flags and flag in flags[1].split()]
+    return {
+        "cpu": model[1] if model else platform.processor(),
+        "flags": shown,
+        "cores": os.cpu_count(),
+        "memory_gib": round(int(memory[1]) / 2**20, 1) if memory else None,
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "commit": _git("rev-parse", "--short", "HEAD"),
+        "changed": bool(_git("status", "--porcelain", "src")),
+        "threads": threads,
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "load": os.getloadavg()[0],
+        "command": " ".join(["python", *(os.path.relpath(c) if os.path.exists(c) else c for c in command)]),
+        "executable": sys.executable,
+    }
+
+
+def settle(limit: float = 90.0) -> None:
+    """Wait, for a while at most, until what was done so far (pictures, installs) no longer shows in the load."""
+    start = time.perf_counter()
+    while os.getloadavg()[0] > QUIET and time.perf_counter() - start < limit:
+        time.sleep(5)
+    if os.getloadavg()[0] > QUIET:
+        print(f"warning: load average {os.getloadavg()[0]:.1f}: other programs are running", flush=True)
+
+
+def _read(path: str) -> str:
+    return Path(path).read_text() if os.path.exists(path) else ""
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()

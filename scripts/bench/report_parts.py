@@ -1,0 +1,190 @@
+"""The report's sections, each from one section of the data; nothing where that was not measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from targets import paired, per_picture, relative, results, settled
+
+Data = Mapping[str, Any]
+Table = Callable[[Sequence[str], Iterable[Sequence[object]]], list[str]]
+NONE = "–"
+
+
+def warm(data: Data, table: Table) -> list[str]:
+    """One picture at a time."""
+    found = results(data, "warm").get("all")
+    if not found:
+        return []
+    labels = list(found["seconds"])
+    lines = [
+        "## One picture, warm",
+        "",
+        "Seconds from a JPEG to a PNG on disk: median (least), and against ours fp32.",
+        "",
+    ]
+    rows = []
+    for name in data["peers"]:
+        cells = []
+        for label in labels:
+            mine, own = found["seconds"][label].get(name), found["seconds"][label].get("ours fp32")
+            ratio = f", {paired(mine, own):.2f}×" if mine and own else ""
+            cells.append(f"{median(mine):.2f} ({min(mine):.2f}){ratio}" if mine else NONE)
+        rows.append((name, *cells))
+    lines += table(("", *labels), rows)
+    lines += ["Peak memory, MB, after each size; and seconds until the process has loaded its model.", ""]
+    rows = [
+        (
+            name,
+            *(f"{found['peak'][label][name]:,.0f}" if name in found["peak"][label] else NONE for label in labels),
+            f"{found['load'][name]:.1f}" if name in found["load"] else NONE,
+        )
+        for name in data["peers"]
+    ]
+    lines += table(("", *labels, "load, s"), rows)
+    return lines + _errors(found["errors"])
+
+
+def folder(data: Data, table: Table) -> list[str]:
+    """Many large pictures."""
+    found = results(data, "folder")
+    if not found:
+        return []
+    count = next(iter(found.values()))["count"]
+    rows = [
+        (
+            name,
+            f"{per_picture(entry):.2f}",
+            f"{60 / per_picture(entry):.0f}",
+            f"{median(entry['bare']):.2f}",
+            f"{1 / relative(entry):.0%}",
+            f"{entry['peak']:,.0f}",
+            f"{entry['halves'][1] - entry['halves'][0]:+,.0f}",
+            f"{entry['written'] / entry['count']:.1f}",
+        )
+        for name, entry in sorted(found.items(), key=lambda item: relative(item[1]))
+    ]
+    head = ("", "s each", "per minute", "bare session, s", "against it", "peak MB", "2nd half's peak", "MB each")
+    text = f"{count} JPEGs of 12 megapixels to PNGs, by each peer's natural way: ours streams, as `foreground FOLDER` does; "
+    text += (
+        "`rembg p` and the JavaScript packages do one after another. “Bare session” is back-to-back fp32 `session.run` "
+    )
+    text += "just before and after; “against it” is the throughput as a share of that."
+    return ["## A folder", "", text, "", *table(head, rows)]
+
+
+def cold(data: Data, table: Table) -> list[str]:
+    """From nothing to one PNG."""
+    found = results(data, "cold").get("all")
+    if not found:
+        return []
+    good = {name: runs for name, runs in found.items() if isinstance(runs, list) and runs}
+    rows = [
+        (
+            name,
+            f"{median(run['seconds'] for run in runs):.2f}",
+            f"{min(run['seconds'] for run in runs):.2f}",
+            f"{median(run['peak'] for run in runs):,.0f}",
+        )
+        for name, runs in good.items()
+    ]
+    text = "From starting the process (`foreground`, `rembg i`, a small script on Node) to its end, with the PNG of a "
+    text += "2-megapixel JPEG on disk. Files are in the page cache, and whatever a peer compiles once is compiled."
+    errors = {name: runs["error"] for name, runs in found.items() if isinstance(runs, dict)}
+    return ["## Cold start", "", text, "", *table(("", "median, s", "least, s", "peak MB"), rows), *_errors(errors)]
+
+
+def overhead(data: Data, table: Table) -> list[str]:
+    """Where a picture's time goes."""
+    lines = ["## Where the time goes", ""]
+    for name, entry in results(data, "overhead").items():
+        seconds, stages = entry["seconds"], entry["stages"]
+        bare = median(seconds["bare"])
+        rows = [
+            (key, f"{median(runs):.3f}", f"{median(runs) - bare:+.3f}", f"{paired(runs, seconds['bare']) - 1:+.1%}")
+            for key, runs in seconds.items()
+        ]
+        lines += [f"**{name}**, one 12-megapixel JPEG, one process, bare session and this package in turn.", ""]
+        lines += table(("", "median, s", "beyond bare, s", "beyond bare"), rows)
+        total = median(seconds["JPEG to PNG"])
+        order = ["decode", "preprocess", "forward"]
+        order += [key for key in stages[0] if key not in order]
+        rows = []
+        for key in order:
+            spent = median(stage[key] for stage in stages)
+            if spent:
+                rows.append((f"`{key}`" if key != "other" else key, f"{spent * 1e3:.0f}", f"{spent / total:.1%}"))
+        lines += ["JPEG to PNG, stage by stage:", "", *table(("", "ms", "share"), rows)]
+    return lines if len(lines) > 2 else []
+
+
+def growth(data: Data, table: Table) -> list[str]:
+    """How cost grows: with pixels, with pictures, with workers."""
+    lines: list[str] = []
+    seconds = results(data, "warm").get("all", {}).get("seconds", {})
+    if seconds and all("bare session" in entry for entry in seconds.values()):
+        rows = [
+            (name, *(f"{median(entry[name]) - median(entry['bare session']):+.2f}" for entry in seconds.values()))
+            for name, peer in data["peers"].items()
+            if not peer["floor"] and all(entry.get(name) for entry in seconds.values())
+        ]
+        lines += ["**With pixels**: seconds beyond the bare fp32 session, warm.", "", *table(("", *seconds), rows)]
+    for name, entry in results(data, "memory").items():
+        marks, rss = (5, 10, 50, 100, 250, 500, 1000, 5000), entry["rss"]
+        shown = [point for point in rss if point[0] in marks or point is rss[-1]]
+        early, late = settled(rss)
+        lines += [
+            f"**With pictures**: resident memory of the stream, {name}, small pictures of changing size "
+            f"(most in the first tenth: {early:,.0f} MB; later: {late:,.0f} MB).",
+            "",
+            *table(("pictures", *(f"{count}" for count, _ in shown)), [("MB", *(f"{mb:,.0f}" for _, mb in shown))]),
+        ]
+    found = results(data, "workers")
+    if found:
+        first = next(iter(found.values()))
+        rows = [(count, f"{per_picture(entry):.2f}", f"{entry['peak']:,.0f}") for count, entry in found.items()]
+        lines += [f"**With workers**: {first['count']} pictures of 12 MP, {first['model']}; 0 is without threads.", ""]
+        lines += table(("workers", "s each", "peak MB"), rows)
+    return ["## How cost grows", "", *lines] if lines else []
+
+
+def choices(data: Data, table: Table) -> list[str]:
+    """What was chosen on evidence."""
+    found = results(data, "choices")
+    lines: list[str] = []
+    if "png" in found:
+        rows = [(name, f"{median(e['seconds']):.2f}", f"{e['MB']:.1f}") for name, e in found["png"].items()]
+        text = (
+            "**PNG** of a 12-megapixel cut-out, with hidden pixels blanked or kept; Pillow's level and zlib's strategy."
+        )
+        lines += [text, "", *table(("", "s", "MB"), rows)]
+    rows = []
+    for name in [key.split(": ", 1)[1] for key in found if key.startswith("memory: ")]:
+        timing, memory = found.get(f"session: {name}"), found[f"memory: {name}"]
+        ratio = f"{paired(timing['variant'], timing['base']):.3f}×" if timing else "1"
+        rows.append((name, ratio, f"{memory['opened']:,.0f}", f"{memory['peak']:,.0f}", f"{memory['after']:,.0f}"))
+    if rows:
+        text = "**Session options**, fp32: time of a run against the plain session's (in turn), and memory in MB."
+        lines += [text, "", *table(("", "time", "opened", "peak", "after"), rows)]
+    if "loading" in found:
+        loading = [(name, f"{median(runs):.2f}") for name, runs in found["loading"].items()]
+        lines += ["**Opening the file**, against one that ONNX Runtime optimised and wrote before.", ""]
+        lines += table(("", "s"), loading)
+    return ["## Choices", "", *lines] if lines else []
+
+
+def agreement(data: Data, table: Table) -> list[str]:
+    """Whether the peers' masks are alike."""
+    found = results(data, "warm").get("agreement")
+    if not found:
+        return []
+    rows = [(name, f"{entry['difference']:.4f}", f"{entry['worst_iou']:.3f}") for name, entry in found.items()]
+    text = "Alpha against ours in fp32, on the 2-megapixel pictures: a check that all run the same network, fed as it "
+    text += "should be. What is left comes from resampling, from rembg's stretching, and from precision."
+    return ["## The same masks", "", text, "", *table(("", "mean abs. difference", "worst IoU"), rows)]
+
+
+def _errors(errors: Mapping[str, str]) -> list[str]:
+    return [part for name, error in errors.items() for part in (f"{name} failed: {error}", "")]

@@ -1,0 +1,123 @@
+"""Where a single picture's time goes beside `session.run`: `run_overhead.py MODEL DTYPE THREADS PHOTO ROUNDS`.
+
+One process; each round runs the bare session, then this package, so that both see the same machine. The last line is
+the result, as JSON.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+from transformers_foreground import pipeline, sessions
+from transformers_foreground.cli import running
+from transformers_foreground.cli.planning import Job
+from transformers_foreground.images import decode
+from transformers_foreground.loading import LoadedModel, installed_device, load, load_files, open_graph
+
+STAGES = ("decode", "preprocess", "postprocess", "without_hidden", "put_alpha", "encode_png", "write_whole")
+
+
+def main() -> None:
+    """Measure and print."""
+    model, dtype, threads, photo, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4], int(sys.argv[5])
+    result = {"creation": creation(model, dtype, threads, rounds), **overhead(model, dtype, threads, photo, rounds)}
+    print(json.dumps(result))
+
+
+def bare_session(path: Path, threads: int) -> ort.InferenceSession:
+    """Open a file as ONNX Runtime's documentation does."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Return the seconds that a call takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def creation(model: str, dtype: str, threads: int, rounds: int) -> dict[str, list[float]]:
+    """Open the session, bare and by this package, in turn."""
+    files, device = load_files(model, dtype=dtype), installed_device("cpu")
+    result: dict[str, list[float]] = {"bare": [], "ours": []}
+    for turn in range(rounds + 1):
+        for name, work in (
+            ("bare", lambda: bare_session(files.onnx, threads)),
+            ("ours", lambda: open_graph(files.onnx, device)),
+        ):
+            seconds = timed(work)
+            gc.collect()
+            if turn:
+                result[name].append(seconds)
+    return result
+
+
+def overhead(model: str, dtype: str, threads: int, photo: str, rounds: int) -> dict[str, Any]:
+    """Run the bare session, then a decoded picture to its mask, a JPEG to its mask, and a JPEG to a PNG on disk."""
+    segment = pipeline("image-segmentation", model, dtype=dtype, device="cpu")
+    loaded = load(model, device="cpu", dtype=dtype)
+    bare = bare_session(loaded.files.onnx, threads)
+    values = segment.preprocess(photo)["pixel_values"]
+    feed, wanted = {bare.get_inputs()[0].name: values}, [bare.get_outputs()[0].name]
+    pixels = decode(photo).rgb()
+    spent = dict.fromkeys((*STAGES, "forward"), 0.0)
+    watch(running, STAGES, spent)
+    watch(sessions, ("forward",), spent)
+    seconds: dict[str, list[float]] = {"bare": [], "array to mask": [], "JPEG to mask": [], "JPEG to PNG": []}
+    stages: list[dict[str, float]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(photo, Path(folder) / "out.png")
+        works: dict[str, Callable[[], Any]] = {
+            "bare": lambda: bare.run(wanted, feed),
+            "array to mask": lambda: segment(pixels, return_mask=True),
+            "JPEG to mask": lambda: segment(photo, return_mask=True),
+            "JPEG to PNG": lambda: cut_out(loaded, job),
+        }
+        for turn in range(rounds + 1):
+            spent.update(dict.fromkeys(spent, 0.0))
+            for name, work in works.items():
+                got = timed(work)
+                if turn:
+                    seconds[name].append(got)
+            if turn:
+                stages.append({**spent, "other": seconds["JPEG to PNG"][-1] - sum(spent.values())})
+            print(f"overhead {dtype} {turn}/{rounds}", flush=True)
+    return {"seconds": seconds, "stages": stages}
+
+
+def cut_out(loaded: LoadedModel, job: Job) -> None:
+    """Do what the command does with one picture."""
+    for outcome in running.run(loaded, [job], mask_only=False, force=True):
+        if isinstance(outcome, Exception):
+            raise outcome
+
+
+def watch(module: Any, names: tuple[str, ...], spent: dict[str, float]) -> None:
+    """Add up the time that a module's functions take. One that is not there counts as nothing."""
+
+    def wrap(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timing(*args: Any, **kwargs: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent[name] += time.perf_counter() - start
+
+        return timing
+
+    for name in names:
+        if hasattr(module, name):
+            setattr(module, name, wrap(name, getattr(module, name)))
+
+
+main()

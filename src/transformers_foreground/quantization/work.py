@@ -1,0 +1,202 @@
+"""The state of one run: the model's graph, its statistics, and what is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from transformers_foreground.env import __version__
+from transformers_foreground.errors import UnsupportedOptionError
+from transformers_foreground.loading import installed_device, load_files, open_graph, processing_of
+from transformers_foreground.preprocessing import Processing, preprocess, target_size
+from transformers_foreground.quantization import plan
+from transformers_foreground.quantization.calibration import ChannelHistogram, collect, open_session
+from transformers_foreground.quantization.evaluation import Bounds, Picture, failures, summarise
+from transformers_foreground.quantization.measuring import Comparison, speed_ratio
+from transformers_foreground.quantization.pictures import Sample
+from transformers_foreground.quantization.plan import Method
+from transformers_foreground.quantization.provenance import write_provenance
+from transformers_foreground.quantization.ranges import thresholds
+from transformers_foreground.quantization.run import Record, Variant, file_hash, judged
+from transformers_foreground.quantization.sensitivity import Part, loss, parts, rank
+from transformers_foreground.quantization.simplify import simplify
+
+PERCENTS: Final = (99.9, 99.95, 99.99)
+MOST_PARTS: Final = 4
+
+
+class Work:
+    """A model on its way to int8. Methods are called in the order in which they stand here.
+
+    Attributes:
+        source: Name, size and hash of the fp32 file.
+        target: The file to write.
+        version: This package's version.
+    """
+
+    def __init__(self, model: str | Path, output: str | Path | None, say: Callable[[str], None]) -> None:
+        import onnx
+
+        files = load_files(model, dtype="fp32", local_files_only=True)
+        if files.commit is not None and output is None:
+            raise UnsupportedOptionError(
+                f"{model} lies in the Hub's cache, where nothing should be added. Copy it to a folder, or say where to "
+                "write with --output."
+            )
+        self.target = Path(output) if output else files.onnx.with_name(f"{files.onnx.stem}_int8.onnx")
+        self.source: Record = {
+            "name": files.onnx.name,
+            "bytes": files.onnx.stat().st_size,
+            "sha256": file_hash(files.onnx),
+        }
+        self.version = __version__
+        self._say = say
+        self._folder, self._stem = files.onnx.parent, files.onnx.stem
+        graph = open_graph(files.onnx, installed_device("cpu"))
+        self._processing: Processing = processing_of(files, graph)
+        self._original = open_session(files.onnx.read_bytes())
+        size = self._processing.size or {}
+        height, width = (target_size(1, 1, self._processing)) if "width" in size else (None, None)
+        self._graph = simplify(onnx.load(files.onnx), height, width)
+        self._float_bytes = bytes(self._graph.SerializeToString(deterministic=True))
+        ends = [float(preprocess_level(level, self._processing)) for level in (0, 255)]
+        self._input_range = (min(*ends, 0.0), max(*ends, 0.0))
+        self._histograms: Mapping[str, ChannelHistogram] = {}
+        self._held: Comparison | None = None
+        removed = len(onnx.load(files.onnx, load_external_data=False).graph.node) - len(self._graph.graph.node)
+        say(f"Simplified: {len(self._graph.graph.node)} nodes, {removed} fewer.")
+
+    def calibrate(self, samples: Sequence[Sample]) -> None:
+        """Take the statistics of all activations."""
+        inputs = (preprocess(sample.read(), self._processing)[None] for sample in samples)
+        self._histograms = collect(self._graph, plan.watched(self._graph), inputs)
+
+    def quantised(self, method: Method) -> bytes:
+        """Return the graph, quantised and serialised."""
+        graph = plan.apply(self._graph, self._histograms, method, self._input_range)
+        return bytes(graph.SerializeToString(deterministic=True))
+
+    def choose(
+        self, samples: Sequence[Sample], method: Method | None, keep_float: int | str, bounds: Bounds
+    ) -> tuple[Method, list[str]]:
+        """Choose how to quantise, by the tuning pictures, and which parts to leave float."""
+        comparison = Comparison(samples, self._processing, self._original)
+        limits = replace(bounds, pictures=0)
+
+        def measure(candidate: Method) -> list[Picture]:
+            pictures = comparison.measure(self.quantised(candidate), truth=False)
+            figures = summarise(pictures)
+            self._say(f"  {candidate}: mean |Δα| {figures.mean_difference:.4f}, worst IoU {figures.worst_iou:.4f}")
+            return pictures
+
+        candidates = [method] if method else [Method(percent=percent) for percent in PERCENTS]
+        results = [(candidate, measure(candidate)) for candidate in candidates]
+        best, pictures = min(results, key=lambda pair: loss(pair[1]))
+        wanted = MOST_PARTS if keep_float == "auto" else int(keep_float)
+        enough = keep_float == "auto" and not failures(summarise(pictures), [], limits)
+        if wanted == 0 or enough or best.keep_float:
+            return best, []
+        self._say("Looking for the parts that are worth leaving float.")
+        ranked = self._ranked(comparison, best, pictures)
+        names: list[str] = []
+        for part, _ in ranked[:wanted]:
+            further = replace(best, keep_float=tuple(sorted({*best.keep_float, *part.nodes})))
+            after = measure(further)
+            if keep_float == "auto" and loss(after) >= loss(pictures):
+                continue
+            best, pictures = further, after
+            names.append(part.name)
+            if keep_float == "auto" and not failures(summarise(pictures), [], limits):
+                break
+        return best, names
+
+    def _ranked(
+        self, comparison: Comparison, method: Method, pictures: Sequence[Picture]
+    ) -> list[tuple[Part, float]]:
+        """Rank parts on the pictures that fare worst, at most five."""
+        order = sorted(range(len(pictures)), key=lambda i: loss([pictures[i]]), reverse=True)[:5]
+        worst = comparison.subset(order)
+
+        def measure(nodes: tuple[str, ...]) -> float:
+            return loss(worst.measure(self.quantised(replace(method, keep_float=nodes)), truth=False))
+
+        ranked = rank(parts(self._graph), measure, loss([pictures[i] for i in order]))
+        for part, gain in ranked:
+            self._say(f"  {part.name}: gains {gain:.4f}, has {part.cost:.1%} of the multiplications")
+        return ranked
+
+    def compare_on(self, samples: Sequence[Sample]) -> None:
+        """Run fp32 over the held-out pictures."""
+        self._held = Comparison(samples, self._processing, self._original)
+
+    def pictures(self, data: bytes) -> list[Picture]:
+        """Return the figures of a graph on the held-out pictures."""
+        assert self._held is not None
+        return self._held.measure(data)
+
+    def variant(self, label: str, data: bytes, pictures: Sequence[Picture], bounds: Bounds) -> Variant:
+        """Judge a graph, and tell of it."""
+        variant = judged(label, data, pictures, bounds)
+        figures = variant.figures
+        self._say(
+            f"  {label}: mean |Δα| {figures.mean_difference:.4f}, IoU mean {figures.mean_iou:.4f}, "
+            f"worst {figures.worst_iou:.4f}: {'safe' if not variant.unkept else '; '.join(variant.unkept)}"
+        )
+        return variant
+
+    def float_nodes(self, method: Method) -> list[str]:
+        """Return the names of the nodes that stay float."""
+        return sorted({*method.keep_float, *(plan.ends(self._graph) if method.float_ends else ())})
+
+    def with_record(self, data: bytes, record: Record) -> bytes:
+        """Return the graph with its provenance."""
+        import onnx
+
+        return write_provenance(onnx.ModelProto.FromString(data), record)
+
+    def time(self, data: bytes) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Return the least seconds of fp32 and of a graph; and the median and the least-by-least ratio."""
+        assert self._held is not None
+        a, b, median = speed_ratio(self._float_bytes, data, next(self._held.inputs()))
+        return (a, b), (median, a / b)
+
+    def curve(self, chosen: Method, float_parts: Sequence[str], bounds: Bounds) -> list[Variant]:
+        """Measure what the chosen method is to be compared with, from the naive one on."""
+        naive = Method("max", equalise=0, correct=False, float_ends=False)
+        ends = replace(naive, float_ends=True)
+        clipped = replace(ends, clip="percentile", percent=chosen.percent)
+        equal = replace(clipped, equalise=chosen.equalise)
+        methods = [naive, ends, replace(ends, equalise=1.0), clipped, equal, replace(equal, float_ends=False)]
+        methods += [replace(equal, correct=True), replace(equal, equalise=1.0), replace(equal, clip="mse")]
+        if chosen.keep_float:
+            every = [part for part in parts(self._graph) if part.name not in float_parts]
+            early = every[0].nodes if every else ()
+            methods.append(replace(chosen, keep_float=tuple(sorted({*chosen.keep_float, *early}))))
+        others = [(str(m), self.quantised(m)) for m in dict.fromkeys(methods) if m != chosen]
+        q8 = self._folder / f"{self._stem}_quantized.onnx"
+        if q8.is_file():
+            others.insert(0, (f"{q8.name} (as published)", q8.read_bytes()))
+        result = []
+        for label, data in others:
+            variant = self.variant(label, data, self.pictures(data), bounds)
+            result.append(replace(variant, ratio=self.time(data)[1]))
+        return result
+
+    def widest(self, method: Method, count: int = 10) -> list[tuple[str, float]]:
+        """Return the tensors whose largest value is farthest above what most of its channels are clipped at."""
+        tails = []
+        for name, histogram in self._histograms.items():
+            limit = thresholds(histogram, "percentile", method.percent)
+            typical = float(sorted(limit)[len(limit) // 2])
+            tails.append((name, float(histogram.largest.max()) / typical if typical > 0 else 0.0))
+        return sorted(tails, key=lambda pair: (-pair[1], pair[0]))[:count]
+
+
+def preprocess_level(level: int, processing: Processing) -> float:
+    """Return what a picture of one gray level becomes, in the channel farthest from 0."""
+    import numpy as np
+
+    values = preprocess(np.full((8, 8, 3), level, np.uint8), replace(processing, do_resize=False, size=None))
+    return float(values.flat[int(np.argmax(np.abs(values)))])
