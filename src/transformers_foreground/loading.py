@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from transformers_foreground.cards import card_for
-from transformers_foreground.devices import Device, resolve_device
+from transformers_foreground.devices import CPU, Device, resolve_device
 from transformers_foreground.dtypes import SUFFIXES, file_name, resolve_dtype
 from transformers_foreground.errors import DeviceFallbackWarning, InvalidModelError, UnsupportedOptionError
+from transformers_foreground.graph_cache import open_optimised
 from transformers_foreground.hub import Repo, show_licence
 from transformers_foreground.preprocessing import Processing
 from transformers_foreground.progress import Progress, ProgressCallback
@@ -254,7 +255,13 @@ def open_graph(path: Path, device: Device, options: Any = None) -> Graph:
     """
     first, rest = device.providers[0], device.provider_options[1:]
     provider_options = (with_defaults(first, device.provider_options[0]), *rest)
-    session = create_session(path, device.providers, provider_options, session_options(options))
+    built = session_options(options)
+
+    def create(file: Path) -> Any:
+        return create_session(file, device.providers, provider_options, built)
+
+    # Options that the caller made are the caller's: they are not changed.
+    session = open_optimised(path, built, create) if first == CPU and built is not options else create(path)
     if session.get_providers()[0] != first:
         warnings.warn(
             f"{first} is installed but did not start (see ONNX Runtime's message above). Using the CPU.",

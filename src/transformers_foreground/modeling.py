@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,8 +71,10 @@ class ORTModelForForegroundExtraction(ORTModel):  # type: ignore[misc]
     ) -> None:
         # Numpy goes in and comes out, so there is nothing to bind.
         super().__init__(config=config, session=session, use_io_binding=False, model_save_dir=model_save_dir)
-        self.graph: Graph = graph_of(session, session._model_path)
+        self.graph: Graph = loaded.graph if loaded else graph_of(session, session._model_path)
         self.loaded = loaded
+        if loaded is not None:
+            self.path = loaded.files.onnx
 
     @classmethod
     def from_loaded(cls, loaded: LoadedModel) -> ORTModelForForegroundExtraction:
@@ -164,8 +167,15 @@ class ORTModelForForegroundExtraction(ORTModel):  # type: ignore[misc]
         return self
 
     def _save_pretrained(self, save_directory: str | Path) -> None:
-        """Write the ONNX file where Transformers.js and `from_pretrained` look for it."""
-        self.save_session(Path(save_directory) / "onnx")
+        """Write the ONNX file, and weights that lie beside it, where `from_pretrained` and Transformers.js look."""
+        folder = Path(save_directory) / "onnx"
+        if self.loaded is None:
+            self.save_session(folder)
+            return
+        onnx = self.loaded.files.onnx  # the session's own file may be one that was optimised for this machine
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in [onnx, *onnx.parent.glob(f"{onnx.name}_data*")]:
+            shutil.copy(path, folder / path.name)
 
     def dispose(self) -> None:
         """Free the session. The model cannot be called any more."""

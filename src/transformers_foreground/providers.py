@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers_foreground.env import env
+from transformers_foreground.graph_cache import compiled_folder
 from transformers_foreground.sessions import usable_cpus
 
 
@@ -25,11 +25,11 @@ def default_options(provider: str) -> dict[str, Any]:
         return {
             "device_type": "CPU",
             "num_of_threads": str(usable_cpus()),
-            "cache_dir": str(_compiled("openvino")),
+            "cache_dir": str(compiled_folder("openvino")),
             "load_config": json.dumps({"CPU": cpu}),
         }
     if provider == "TensorrtExecutionProvider":
-        return {"trt_engine_cache_enable": True, "trt_engine_cache_path": str(_compiled("tensorrt"))}
+        return {"trt_engine_cache_enable": True, "trt_engine_cache_path": str(compiled_folder("tensorrt"))}
     if provider == "CUDAExecutionProvider":
         return {"arena_extend_strategy": "kSameAsRequested"}  # the other strategy doubles the arena each time
     if provider == "CoreMLExecutionProvider":
@@ -49,10 +49,3 @@ def has_bf16() -> bool:
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
-def _compiled(kind: str) -> Path:
-    """Return the folder for compiled models, beside the models themselves in the cache."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    return Path(env.cache_dir or HF_HUB_CACHE) / "compiled" / kind
