@@ -12,6 +12,7 @@ demo: .venv/installed
 	.venv/bin/python scripts/render_photos.py demo --scene mug
 	.venv/bin/foreground demo/mug.jpg --model xuebinqin/u2netp --force
 	@echo "The cut-out is $(CURDIR)/demo/mug.cutout.png"
+	@echo "Go on with your own: source .venv/bin/activate; foreground photo.jpg --model xuebinqin/u2netp"
 
 test: .venv/installed-dev lint
 	.venv/bin/python scripts/fetch_models.py

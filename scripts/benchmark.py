@@ -138,7 +138,7 @@ class Run:
         each, scenes = (2, 1) if self.quick else (MANY_SMALL // 4, self.scenes)
         by_size = [photos.many(self.photos, each, mp, scenes) for mp in (0.1, 0.2, 0.3, 0.5)]
         small = [path for group in zip(*by_size, strict=True) for path in group]
-        isnet = self.options.images // 10
+        isnet = max(10, self.options.images // 10)
         self.begin("memory", images=self.options.images, isnet=isnet, model=self.options.memory_model.name)
         light = ours(Setup(self.options.memory_model.resolve(), self.options.threads, None), "fp32")
         for name, peer, count in (

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from PIL import Image
 from tiny_models import brightness_model, write_repo
 from typer.testing import CliRunner, Result
 
-from transformers_foreground import env
+from transformers_foreground import env, loading
 from transformers_foreground.cli import app, running
 from transformers_foreground.cli.planning import Job, plan
 
@@ -222,7 +223,7 @@ def places(here: Path) -> None:
         (["a.jpg", "a.jpg"], None, ["a.cutout.png"]),
         (["d"], None, ["d/a.cutout.png", "d/b/c.cutout.png"]),
         (["d"], "new", ["new/a.cutout.png", "new/b/c.cutout.png"]),
-        (["d/b"], "x.png", ["x.png/c.cutout.png"]),
+        (["d/b"], "x.png", "-o x.png names one file. Several pictures, or a folder, need a folder: x.png/"),
         (["d", "e"], "out", "Two pictures would both become out/a.jpg.cutout.png"),
         (["a.jpg"], "out", ["out/a.cutout.png"]),
         (["a.jpg"], "new", ["new/a.cutout.png"]),
@@ -376,15 +377,16 @@ def test_too_little_memory_for_one_picture(stage: str, photo: Path, monkeypatch:
 
 
 def test_a_failing_forward_names_its_picture(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise RuntimeError("[ONNXRuntimeError] : 6 :\n  bad allocation")
+    class Failing:
+        def run(self, *_: object) -> None:
+            raise RuntimeError("[ONNXRuntimeError] : 6 :\n  bad allocation")
 
-    monkeypatch.setattr("transformers_foreground.sessions.forward", fail)
+    graph_of = loading.graph_of
+    monkeypatch.setattr(loading, "graph_of", lambda *args: replace(graph_of(*args), session=Failing()))
     result = run("photo.png")
     assert result.exit_code == 1
-    assert result.stderr == (
-        "failed: photo.png: ONNX Runtime failed on this picture: [ONNXRuntimeError] : 6 : bad allocation\n"
-    )
+    assert result.stderr.startswith("failed: photo.png: ONNX Runtime failed on an input of shape (1, 3, 16, 16): ")
+    assert result.stderr.endswith("bad allocation\n")
 
 
 @pytest.mark.parametrize("args", [[], ["--local-files-only"]])

@@ -5,8 +5,11 @@ from __future__ import annotations
 import gc
 import io
 import json
+import os
 import pickle
+import signal
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -371,6 +374,25 @@ def test_datasets_map_in_processes_and_from_the_cache(tiny: Path, tmp_path: Path
         assert [row["mask"].getpixel((3, 3)) for row in rows] == pytest.approx(range(0, 250, 50), abs=1)
     again = table.map(add_masks, batched=True, batch_size=2)
     assert again._fingerprint == masked[0]._fingerprint
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_can_drop_its_parents_sessions(tiny: Path) -> None:
+    segmenters = [pipeline("image-segmentation", "briaai/RMBG-1.4") for _ in range(3)]
+    segmenters[0](shade(1))
+    child = os.fork()
+    if child == 0:
+        del segmenters
+        gc.collect()
+        os._exit(7)
+    for _ in range(100):
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            assert os.waitstatus_to_exitcode(status) == 7
+            return
+        time.sleep(0.1)
+    os.kill(child, signal.SIGKILL)
+    pytest.fail("the child hangs")
 
 
 def test_every_kind_of_input(segmenter: Any, tmp_path: Path, half_bright: Image.Image) -> None:

@@ -24,6 +24,8 @@ IMGLY = {"@imgly/background-removal-node": "1.4.5"}
 IMGLY_SHARP = "0.33.5"
 JS = {"transformers": "transformers.js", "imgly": "imgly"}
 PREPROCESSOR = {
+    "feature_extractor_type": "ImageFeatureExtractor",
+    "do_pad": False,
     "do_normalize": True,
     "do_rescale": True,
     "do_resize": True,
@@ -151,8 +153,9 @@ def imgly(_: Setup) -> Peer:
     folder = WORK / "imgly"
     # Its sharp downloads its binary from GitHub; a version whose binary npm carries is put in its place.
     _npm(folder, IMGLY, overrides={"sharp": IMGLY_SHARP})
-    what = f"`@imgly/background-removal-node@{IMGLY['@imgly/background-removal-node']}` on Node; its own model "
-    what += f"`medium` (IS-Net in fp16) and its own session options; sharp {IMGLY_SHARP} by npm's `overrides`, as its own downloads from GitHub"
+    name = f"@imgly/background-removal-node@{IMGLY['@imgly/background-removal-node']}"
+    what = f"`{name}` on Node; its own model `medium` (IS-Net in fp16), session options and PNG (a palette of 256 "
+    what += f"colours); sharp {IMGLY_SHARP} by npm's `overrides`, as its own needs GitHub"
     return _js("imgly", folder, {}, what)
 
 
@@ -169,7 +172,7 @@ def _js(which: str, folder: Path, job: Mapping[str, Any], what: str) -> Peer:
 def _npm(folder: Path, packages: Mapping[str, str], overrides: Any = None) -> None:
     """Install npm packages into a folder, unless they are there.
 
-    Install scripts do not run: onnxruntime-node's would download CUDA's libraries; the one for the CPU is in the package.
+    Install scripts do not run: onnxruntime-node's would download libraries for CUDA; for the CPU all is in the package.
     """
     if shutil.which("node") is None or shutil.which("npm") is None:
         raise CannotInstallError("Node or npm is not installed")

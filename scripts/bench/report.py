@@ -55,7 +55,7 @@ def _machine(data: Data) -> list[str]:
 def _warnings(data: Data) -> list[str]:
     lines = []
     loads = {name: entry["load"] for name, entry in data["sections"].items()}
-    # A section's own predecessor leaves a load of about its threads; more than that, or a load at the start, is others'.
+    # The section before leaves a load of about its threads; more than that, or a load at the start, is others'.
     if data["machine"]["load"] > targets.QUIET:
         lines.append(
             f"**The machine was not idle**: load average {data['machine']['load']:.1f} at the start. Ratios come from "
@@ -104,10 +104,11 @@ def _method(data: Data) -> list[str]:
         "",
         "No photograph is anyone's: `scripts/render_photos.py` renders scenes, which are brought to each size with "
         "Lanczos, cropped, mirrored and given sensor noise, from seeds; JPEG, quality 92. Each peer is a long-lived "
-        "process that is told over a pipe which file to cut out into which PNG; times are taken outside of it, from file "
-        f"to PNG on disk. Rounds are interleaved (A B C A B C; {rounds} rounds, after one that is not counted); tables "
-        "have medians, ratios are the medians of the rounds' own ratios. Memory is the kernel's VmHWM of the process. In "
-        "a folder run the bare session runs just before and just after each peer, as the measure of the machine's speed.",
+        "process that is told over a pipe which file to cut out into which PNG; times are taken outside of it, from "
+        f"file to PNG on disk. Rounds are interleaved (A B C A B C; {rounds} rounds, after one that is not counted); "
+        "tables have medians, ratios are the medians of the rounds' own ratios. Memory is the kernel's VmHWM of the "
+        "process. In a folder run the bare session runs just before and just after each peer, as the measure of the "
+        "machine's speed.",
         "",
         "To do it again (peers are installed by pip and npm into build/bench/; a run that stopped goes on):",
         "",

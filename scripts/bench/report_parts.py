@@ -67,7 +67,7 @@ def folder(data: Data, table: Table) -> list[str]:
         for name, entry in sorted(found.items(), key=lambda item: relative(item[1]))
     ]
     head = ("", "s each", "per minute", "bare session, s", "against it", "peak MB", "2nd half's peak", "MB each")
-    text = f"{count} JPEGs of 12 megapixels to PNGs, by each peer's natural way: ours streams, as `foreground FOLDER` does; "
+    text = f"{count} JPEGs of 12 megapixels to PNGs, by each peer's natural way: ours streams, as `foreground FOLDER`; "
     text += (
         "`rembg p` and the JavaScript packages do one after another. “Bare session” is back-to-back fp32 `session.run` "
     )

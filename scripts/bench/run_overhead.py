@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
+
 from transformers_foreground import pipeline, sessions
 from transformers_foreground.cli import running
 from transformers_foreground.cli.planning import Job

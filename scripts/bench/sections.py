@@ -89,7 +89,7 @@ def agreement(peers: Sequence[Peer], paths: Sequence[Path]) -> Record:
             files = output(reference, path.stem), output(peer, path.stem)
             if not all(file.exists() for file in files):
                 continue
-            a, b = (np.asarray(Image.open(file).getchannel("A"), np.float32) / 255 for file in files)
+            a, b = (np.asarray(Image.open(file).convert("RGBA").getchannel("A"), np.float32) / 255 for file in files)
             differences.append(float(np.abs(a - b).mean()))
             ious.append(float(((a > 0.5) & (b > 0.5)).sum() / max(1, ((a > 0.5) | (b > 0.5)).sum())))
         if ious:

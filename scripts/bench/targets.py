@@ -125,7 +125,7 @@ def _memory(data: Data, names: list[str]) -> Iterator[Goal]:
 def settled(rss: list[list[float]]) -> tuple[float, float]:
     """Memory once warm (the most within the first tenth of the pictures), and the most after it."""
     cut = max(1, len(rss) // 10)
-    return max(value for _, value in rss[:cut]), max(value for _, value in rss[cut:])
+    return max(value for _, value in rss[:cut]), max(value for _, value in rss[cut:] or rss)
 
 
 def _flat(data: Data) -> Iterator[Goal]:

@@ -22,6 +22,8 @@ class ForegroundConfig(PretrainedConfig):  # type: ignore[misc]
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """Build a configuration from parsed JSON; see `PretrainedConfig.from_dict`."""
         harmless = {key: value for key, value in config_dict.items() if key not in ("auto_map", "custom_pipelines")}
+        if "torch_dtype" in harmless:  # the older name, of which transformers warns
+            harmless["dtype"] = harmless.pop("torch_dtype")
         # Here a dtype names a file ("q8"), which transformers would look up in torch.
         dtype = {key: kwargs.pop(key) for key in ("dtype", "torch_dtype") if key in kwargs}
         result = super().from_dict(harmless, **kwargs)

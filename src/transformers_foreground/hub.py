@@ -141,7 +141,9 @@ class Repo:
             why = str(self._failure or (silenced and f"The Hub was not asked: {silenced}."))
             error = ModelFileNotFoundError(f"{self.model_id} has no {name}{here}. {has} {why}".rstrip())
         elif self._failure:
-            error = type(self._failure)(f"{self._failure} {_remedy()}")
+            folders = " or ".join(str(folder) for folder in self._folders)
+            also = f" Nor is it in {folders}." if folders else ""
+            error = type(self._failure)(f"{self._failure}{also} {_remedy()}")
         else:
             looked = [str(folder) for folder in self._folders]
             if self._remote:

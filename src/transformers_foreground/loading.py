@@ -129,7 +129,10 @@ def load_files(
     weights = [onnx_name, *(f"{onnx_name}_data{'' if i == 0 else f'_{i}'}" for i in range(parts))]
     for n in weights:
         if not repo.exists(n):
-            raise repo.missing(n, _what_it_has(repo, subfolder, stem))
+            has = _what_it_has(repo, subfolder, stem)
+            if has and dtype in (None, "auto") and chosen != "fp32":
+                has = f"It was asked for since no dtype was: that means {chosen} on device={device!r}. {has}"
+            raise repo.missing(n, has)
     if repo.exists(PREPROCESSOR):
         wanted.append(PREPROCESSOR)
     if any(repo.find(n) is None for n in weights):

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from transformers import ImageSegmentationPipeline
 
-from transformers_foreground.errors import ForegroundError, UnsupportedOptionError, UnsupportedTaskError
+from transformers_foreground.errors import ForegroundError, ImageError, UnsupportedOptionError, UnsupportedTaskError
 from transformers_foreground.images import DecodedImage, decode
 from transformers_foreground.modeling import ORTModelForForegroundExtraction
 from transformers_foreground.output import put_alpha, to_mask
@@ -79,7 +79,8 @@ class ForegroundExtractionPipeline(ImageSegmentationPipeline):  # type: ignore[m
             )
         unknown = [key for key in kwargs if key not in (*_CALL_OPTIONS, *_IGNORED_OPTIONS)]
         if unknown:
-            raise TypeError(f"Unknown option {unknown[0]!r}. The options are: {', '.join(_CALL_OPTIONS)}.")
+            known = ", ".join((*_CALL_OPTIONS, "batch_size", "num_workers"))
+            raise TypeError(f"Unknown option {unknown[0]!r}. The options are: {known}.")
         if kwargs.get("on_error", "raise") not in ("raise", "none", "skip"):
             raise UnsupportedOptionError(f"on_error={kwargs['on_error']!r}: use 'raise', 'none' or 'skip'.")
 
@@ -97,9 +98,9 @@ class ForegroundExtractionPipeline(ImageSegmentationPipeline):  # type: ignore[m
                 generator, a torch dataset or a datasets column, which is read only a little ahead.
             args: Ignored, as by the parent.
             kwargs: subtask (only `"foreground-extraction"`); resampling (see `resampling.RESAMPLINGS`); return_mask
-                (give the PIL mask alone); model_input_size ((height, width), for graphs of any size); timeout (seconds
-                for a URL); batch_size (1); num_workers (threads, 2; 0 for none); on_error for many pictures:
-                `"raise"`, `"none"` (give `None` in its place) or `"skip"`.
+                (give the PIL mask alone); model_input_size ([height, width] or a number, for graphs of any size);
+                timeout (seconds for a URL); batch_size (1); num_workers (threads, 2; 0 for none); on_error, for a
+                picture that cannot be read: `"raise"`, `"none"` (give `None` in its place) or, of many, `"skip"`.
 
         Returns:
             For one picture `[{"label": None, "score": None, "mask": PIL "L"}]` (background removal: PIL "RGBA"), for a
@@ -113,9 +114,8 @@ class ForegroundExtractionPipeline(ImageSegmentationPipeline):  # type: ignore[m
         if not self.extracts_foreground:
             return super().__call__(inputs, *args, **kwargs)
         inputs = kwargs.pop("images", inputs)
-        batch_size = kwargs.pop("batch_size", None) or self._batch_size or 1
-        workers = kwargs.pop("num_workers", None)
-        workers = self._num_workers if workers is None else workers
+        batch_size = _whole("batch_size", kwargs.pop("batch_size", None), self._batch_size, least=1) or 1
+        workers = _whole("num_workers", kwargs.pop("num_workers", None), self._num_workers, least=0)
         before, streaming, after = (
             {**defaults, **given}
             for defaults, given in zip(
@@ -126,7 +126,12 @@ class ForegroundExtractionPipeline(ImageSegmentationPipeline):  # type: ignore[m
         )
         self.call_count += 1
         if not is_many(inputs):
-            return self.postprocess(self._forward(self.preprocess(inputs, **before)), **after)
+            try:
+                return self.postprocess(self._forward(self.preprocess(inputs, **before)), **after)
+            except ImageError:
+                if streaming.get("on_error") == "none":
+                    return None
+                raise
         outputs = self._stream(inputs, before, after, batch_size, workers, **streaming)
         return list(outputs) if isinstance(inputs, (list, tuple)) else outputs
 
@@ -207,13 +212,13 @@ class ForegroundExtractionPipeline(ImageSegmentationPipeline):  # type: ignore[m
     def _result(self, image: DecodedImage, mask: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:
         return [{"label": None, "score": None, "mask": to_mask(mask)}]
 
-    def _processing(self, resampling: str | None, size: Sequence[int] | None) -> Processing:
+    def _processing(self, resampling: str | None, size: Any) -> Processing:
         """Apply a call's own resampling and size."""
         processing: Processing = self.processing
         if resampling is not None:
             processing = replace(processing, resampling=resampling)
         if size is not None:
-            height, width = size
+            height, width = _pair(size)
             graph = self.model.graph
             if (graph.height or height, graph.width or width) != (height, width):
                 raise UnsupportedOptionError(
@@ -251,6 +256,22 @@ class BackgroundRemovalPipeline(ForegroundExtractionPipeline):
 
     def _result(self, image: DecodedImage, mask: np.ndarray[Any, np.dtype[np.uint8]]) -> Image.Image:
         return put_alpha(image.rgb(), mask)
+
+
+def _whole(name: str, given: Any, default: Any, least: int) -> int | None:
+    """Return a whole number that an option gives, or its default."""
+    value = default if given is None else given
+    if value is not None and (not isinstance(value, int) or value < least):
+        raise UnsupportedOptionError(f"{name}={value!r}: use a whole number from {least}.")
+    return value
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    """Return (height, width) of `model_input_size`; a number is a square."""
+    pair = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, (list, tuple)) else ()
+    if len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
+        raise UnsupportedOptionError(f"model_input_size={size!r}: use [height, width], or a number for a square.")
+    return pair[0], pair[1]
 
 
 def _merged(known: Processing | None, image_processor: Any) -> Processing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,13 +103,26 @@ def create_session(
     import onnxruntime as ort
 
     try:
-        return ort.InferenceSession(
+        session = ort.InferenceSession(
             path, options, providers=list(providers), provider_options=[dict(o) for o in provider_options]
         )
     except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
         raise InvalidModelError(
             f"ONNX Runtime cannot open {path}: {error}. If the file is damaged, delete it and load the model again."
         ) from error
+    _sessions.add(session)
+    return session
+
+
+def _keep_inherited() -> None:
+    """Keep a forked process from ending its parent's sessions: it would wait for threads that only the parent has."""
+    _inherited.extend(_sessions)
+
+
+_sessions: weakref.WeakSet[Any] = weakref.WeakSet()
+_inherited: list[Any] = []
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_keep_inherited)
 
 
 def graph_of(session: ort.InferenceSession, path: Path | str) -> Graph:

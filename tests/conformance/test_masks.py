@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from oracle import CMYK, CMYK_LEVELS, DTYPES, ORACLE, Difference, manifest, recorded_mask, run_stages, sha256
-from PIL import Image
 
 from transformers_foreground import env, pipeline
 from transformers_foreground.errors import ModelFileNotFoundError

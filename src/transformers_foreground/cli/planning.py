@@ -107,6 +107,10 @@ def _is_folder(output: str, pictures: list[str], count: int) -> bool:
     if count > 1 or Path(pictures[0]).is_dir():
         if is_file:
             raise typer.BadParameter(f"-o {output} is a file. Several pictures, or a folder, need a folder.")
+        if path.suffix.lower() in SUFFIXES:
+            raise typer.BadParameter(
+                f"-o {output} names one file. Several pictures, or a folder, need a folder: {output}/"
+            )
         return True
     if not is_file and not path.suffix:
         return True

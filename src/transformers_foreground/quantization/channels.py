@@ -1,8 +1,8 @@
 """Cross-layer equalisation: move scale from wide channels into the weights, exactly, so that one range fits all.
 
 Conv, ReLU, max and average pooling, linear resizing and concatenation are positively homogeneous in each channel:
-`f(s·x) = s·f(x)` for `s > 0`. So a channel may be divided by `s` where a convolution writes it, if the convolutions that
-read it multiply by `s`. Source: Nagel, van Baalen, Blankevoort, Welling, "Data-Free Quantization Through Weight
+`f(s·x) = s·f(x)` for `s > 0`. So a channel may be divided by `s` where a convolution writes it, if the convolutions
+that read it multiply by `s`. Source: Nagel, van Baalen, Blankevoort, Welling, "Data-Free Quantization Through Weight
 Equalization and Bias Correction", ICCV 2019, section 4.1, equations 7 to 9; here the scales come from calibrated
 activations, which is what per-tensor quantisation of activations suffers from, and chains go through concatenation and
 residual sums (channels that are added share one scale).

@@ -30,7 +30,8 @@ Plane = NDArray[np.float32]
 
 def plane_of(session: Any, values: NDArray[np.float32]) -> Plane:
     """Return the alpha plane, float32 (h, w), of one picture's `pixel_values`."""
-    return forward(graph_of(session, Path("The quantised graph")), values)[0, 0]
+    plane: Plane = forward(graph_of(session, Path("The quantised graph")), values)[0, 0]
+    return plane
 
 
 class Comparison:
@@ -67,9 +68,7 @@ class Comparison:
         alpha = postprocess(plane, shape[0], shape[1], self._processing) / 255.0
         return s_measure(alpha, truth > 128), mean_absolute_error(alpha, truth)
 
-    def measure(
-        self, model: Any, truth: bool = True, progress: Callable[[], None] = lambda: None
-    ) -> list[Picture]:
+    def measure(self, model: Any, truth: bool = True, progress: Callable[[], None] = lambda: None) -> list[Picture]:
         """Return each picture's figures for a quantised graph (`onnx.ModelProto` or its bytes)."""
         session = open_session(model if isinstance(model, bytes) else model.SerializeToString())
         result = []
@@ -104,7 +103,9 @@ class Comparison:
             yield preprocess(sample.read(), self._processing)[None]
 
 
-def speed_ratio(first: bytes, second: bytes, values: NDArray[np.float32], rounds: int = 7) -> tuple[float, float, float]:
+def speed_ratio(
+    first: bytes, second: bytes, values: NDArray[np.float32], rounds: int = 7
+) -> tuple[float, float, float]:
     """Time two graphs in turn (A B A B ...), since a machine that others use too slows down both alike.
 
     Returns:

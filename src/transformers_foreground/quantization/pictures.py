@@ -88,7 +88,9 @@ def _from_dataset(name: str, count: int) -> list[Sample]:
         rows = datasets.load_dataset(path, split=split or "train", streaming=True)
         first = list(islice(rows, count))
     except Exception as error:  # datasets raises many kinds, its own and those of the Hub's client
-        raise UnsupportedOptionError(f"{name!r} is neither a folder nor a dataset that can be loaded: {error}") from error
+        raise UnsupportedOptionError(
+            f"{name!r} is neither a folder nor a dataset that can be loaded: {error}"
+        ) from error
     result = []
     for i, row in enumerate(first):
         image = _image_of(row)

@@ -14,6 +14,7 @@ from transformers_foreground.quantization.channels import Channels, rescale
 from transformers_foreground.quantization.convert import OPERATORS, to_int8
 from transformers_foreground.quantization.correction import correct_biases
 from transformers_foreground.quantization.ranges import thresholds
+from transformers_foreground.quantization.rounding import round_weights
 
 _DERIVED = ("Resize", "Concat")
 
@@ -26,6 +27,7 @@ class Method:
         clip: How activations are clipped, channel by channel: `"max"`, `"percentile"` or `"mse"`.
         percent: The percentile.
         equalise: Exponent of the equalisation: 0 leaves channels as they are, 1 gives all the same range.
+        balance: Whether weights are rounded so that each kernel's errors cancel.
         correct: Whether biases are corrected.
         float_ends: Whether the first convolution and what comes after the last one's input stay float.
         keep_float: Names of more nodes that stay float.
@@ -34,13 +36,15 @@ class Method:
     clip: str = "percentile"
     percent: float = 99.95
     equalise: float = 0.5
-    correct: bool = True
+    balance: bool = True
+    correct: bool = False
     float_ends: bool = True
     keep_float: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         clip = f"{self.clip} {self.percent:g}" if self.clip == "percentile" else self.clip
         parts = [clip, f"equalised^{self.equalise:g}" if self.equalise else "not equalised"]
+        parts += ["balanced rounding"] if self.balance else []
         parts += ["biases corrected"] if self.correct else []
         parts += ["ends float" if self.float_ends else "every operator"]
         parts += [f"{len(self.keep_float)} more float"] if self.keep_float else []
@@ -159,5 +163,7 @@ def apply(
     scaled = rescale(model, channels, scale) if method.equalise else model
     keep = {*method.keep_float, *extra_float, *(ends(model) if method.float_ends else ())}
     if method.correct:
-        scaled = correct_biases(scaled, histograms, limits, factors, keep)
+        scaled = correct_biases(scaled, histograms, factors, keep, method.balance)
+    if method.balance:
+        scaled = round_weights(scaled, keep)
     return to_int8(scaled, activation_ranges(scaled, histograms, limits, factors, input_range), sorted(keep))

@@ -15,7 +15,7 @@ def percentile(histogram: ChannelHistogram, percent: float) -> NDArray[np.float6
     counts = histogram.counts
     wanted = counts.sum(axis=1, keepdims=True) * (percent / 100)
     position = (np.cumsum(counts, axis=1) < wanted).sum(axis=1) + 1
-    return np.minimum(position * histogram.upper / counts.shape[1], histogram.largest)
+    return np.asarray(np.minimum(position * histogram.upper / counts.shape[1], histogram.largest))
 
 
 def least_squares(histogram: ChannelHistogram, levels: int = 255) -> NDArray[np.float64]:

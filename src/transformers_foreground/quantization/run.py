@@ -179,8 +179,9 @@ def divide(images: Sequence[str | Path], count: int) -> tuple[list[Sample], list
         rest.append([sample for key, sample in found.items() if key not in hashes])
     if len(calibration) < FEWEST or not any(rest):
         raise UnsupportedOptionError(
-            f"{', '.join(map(str, images)) or 'No folder'}: {len(calibration) + sum(map(len, rest))} different pictures "
-            f"are too few. Calibration takes {FEWEST} or more and half as many again to choose by; 32 and 12 are good."
+            f"{', '.join(map(str, images)) or 'No folder'}: {len(calibration) + sum(map(len, rest))} different "
+            f"pictures are too few. Calibration takes {FEWEST} or more, and half as many again choose the method; 32 "
+            "and 12 are good."
         )
     tuning = [s for part in rest for s in spread(part, -(-min(TUNING, count // 2) // len(rest)))]
     hashes = {sample.sha256 for sample in tuning}

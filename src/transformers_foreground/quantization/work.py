@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from transformers_foreground.env import __version__
 from transformers_foreground.errors import UnsupportedOptionError
@@ -83,7 +83,8 @@ class Work:
     ) -> tuple[Method, list[str]]:
         """Choose how to quantise, by the tuning pictures, and which parts to leave float."""
         comparison = Comparison(samples, self._processing, self._original)
-        limits = replace(bounds, pictures=0)
+        # Half-way to perfect: pictures that were not chosen by fare a little worse.
+        limits = replace(bounds, pictures=0, worst_iou=(1 + bounds.worst_iou) / 2 - 0.005)
 
         def measure(candidate: Method) -> list[Picture]:
             pictures = comparison.measure(self.quantised(candidate), truth=False)
@@ -112,9 +113,7 @@ class Work:
                 break
         return best, names
 
-    def _ranked(
-        self, comparison: Comparison, method: Method, pictures: Sequence[Picture]
-    ) -> list[tuple[Part, float]]:
+    def _ranked(self, comparison: Comparison, method: Method, pictures: Sequence[Picture]) -> list[tuple[Part, float]]:
         """Rank parts on the pictures that fare worst, at most five."""
         order = sorted(range(len(pictures)), key=lambda i: loss([pictures[i]]), reverse=True)[:5]
         worst = comparison.subset(order)
@@ -164,16 +163,17 @@ class Work:
 
     def curve(self, chosen: Method, float_parts: Sequence[str], bounds: Bounds) -> list[Variant]:
         """Measure what the chosen method is to be compared with, from the naive one on."""
-        naive = Method("max", equalise=0, correct=False, float_ends=False)
+        naive = Method("max", equalise=0, balance=False, float_ends=False)
         ends = replace(naive, float_ends=True)
         clipped = replace(ends, clip="percentile", percent=chosen.percent)
         equal = replace(clipped, equalise=chosen.equalise)
-        methods = [naive, ends, replace(ends, equalise=1.0), clipped, equal, replace(equal, float_ends=False)]
-        methods += [replace(equal, correct=True), replace(equal, equalise=1.0), replace(equal, clip="mse")]
+        balanced = replace(equal, balance=True)
+        methods = [naive, ends, clipped, equal, balanced, replace(chosen, float_ends=False)]
         if chosen.keep_float:
-            every = [part for part in parts(self._graph) if part.name not in float_parts]
-            early = every[0].nodes if every else ()
-            methods.append(replace(chosen, keep_float=tuple(sorted({*chosen.keep_float, *early}))))
+            methods.append(replace(chosen, balance=False))
+            first = next((part for part in parts(self._graph) if part.name not in float_parts), None)
+            if first:
+                methods.append(replace(chosen, keep_float=tuple(sorted({*chosen.keep_float, *first.nodes}))))
         others = [(str(m), self.quantised(m)) for m in dict.fromkeys(methods) if m != chosen]
         q8 = self._folder / f"{self._stem}_quantized.onnx"
         if q8.is_file():

@@ -1,0 +1,136 @@
+"""The report of a run, in Markdown."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers_foreground.quantization.evaluation import Bounds
+from transformers_foreground.quantization.run import Outcome, Variant
+
+
+def table(outcome: Outcome) -> str:
+    """Return size, speed and accuracy of all that was measured, one row each."""
+    rows = [
+        "| variant | MB | speed, × fp32 | mean \\|Δα\\| | worst picture | IoU mean | IoU worst | safe |",
+        "|---|---|---|---|---|---|---|---|",
+        f"| fp32 | {outcome.source_bytes / 1e6:.1f} | 1.00 | 0 | 0 | 1 | 1 | yes |",
+    ]
+    rows += [_row(variant, variant is outcome.chosen) for variant in outcome.curve]
+    return "\n".join(rows)
+
+
+def _row(variant: Variant, chosen: bool) -> str:
+    figures = variant.figures
+    ratio = "–" if variant.ratio is None else f"{variant.ratio[0]:.2f} ({variant.ratio[1]:.2f})"
+    label = f"**{variant.label}**" if chosen else variant.label
+    return (
+        f"| {label} | {variant.bytes / 1e6:.1f} | {ratio} | {figures.mean_difference:.4f} | "
+        f"{figures.worst_difference:.4f} | {figures.mean_iou:.4f} | {figures.worst_iou:.4f} | "
+        f"{'no' if variant.unkept else 'yes'} |"
+    )
+
+
+def _truth_rows(variant: Variant) -> list[str]:
+    rows = []
+    for name, figures in variant.sets.items():
+        s, mae = figures.s_measure, figures.mae
+        truth = "– | – | –" if s is None else f"{s[0]:.4f} | {s[1]:.4f} | {s[1] - s[0]:+.4f}"
+        error = "– | –" if mae is None else f"{mae[0]:.4f} | {mae[1]:.4f}"
+        rows.append(
+            f"| {variant.label} | {name} | {figures.pictures} | {truth} | {error} | {figures.mean_difference:.4f} | "
+            f"{figures.worst_iou:.4f} |"
+        )
+    return rows
+
+
+def report(model: str, outcome: Outcome, command: str, minutes: float, bounds: Bounds) -> str:
+    """Return a page on a run.
+
+    Args:
+        model: What was quantised.
+        outcome: The run.
+        command: How to repeat it.
+        minutes: What it took.
+        bounds: What the model had to keep.
+    """
+    figures = outcome.chosen.figures
+    verdict = (
+        "keeps all of them"
+        if outcome.safe
+        else f"does not keep all of them ({'; '.join(outcome.chosen.unkept)}): `is_safe` is false, and "
+        '`dtype="auto"` must not choose it'
+    )
+    lines = [
+        f"# int8: {model}",
+        "",
+        f"Made by `{command}` in {minutes:.0f} minutes on {_machine()}. Do not edit.",
+        "",
+        f"Calibrated on {outcome.calibration[0]} pictures; method and float parts chosen on {outcome.calibration[1]} "
+        f"others; every figure below is from {figures.pictures} that neither saw. {figures.nearly_empty} of them have "
+        "an fp32 mask of less than 0.2 % of the pixels: they count in |Δα|, not in IoU.",
+        "",
+        f"Bounds: mean |Δα| ≤ {bounds.mean_difference}, worst IoU ≥ {bounds.worst_iou} (masks at 0.5, against fp32, at "
+        f"the model's size), S-measure at most {bounds.s_measure_drop} below fp32's on every set. "
+        f"The chosen model {verdict}.",
+        "",
+        "## Speed and accuracy",
+        "",
+        "Speed is `session.run` of fp32 (simplified) over that of the variant, run in turn (A B A B …): median of the "
+        f"rounds' ratios, and least time over least time in brackets. fp32's least: {outcome.seconds[0]:.2f} s; the "
+        f"chosen model's: {outcome.seconds[1]:.2f} s.",
+        "",
+        table(outcome),
+        "",
+        "## Against the truth",
+        "",
+        "S-measure as in PySODMetrics without min-max stretch, truth > 128; MAE against graded truth. Both of the mask "
+        "at the picture's own size.",
+        "",
+        "| variant | set | pictures | S fp32 | S int8 | ΔS | MAE fp32 | MAE int8 | mean \\|Δα\\| | worst IoU |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+        *[row for variant in reversed(outcome.curve) for row in _truth_rows(variant)],
+        "",
+        "## What clips",
+        "",
+        "Tensors by largest value over the median channel's clipping point. One such channel takes the range of all "
+        "the others: with a single range they are left with a few of the 256 levels.",
+        "",
+        "| tensor | largest / typical |",
+        "|---|---|",
+        *[f"| `{name}` | {ratio:.0f} |" for name, ratio in outcome.wide],
+        "",
+        "## How",
+        "",
+        "1. Simplify: side outputs, shape arithmetic and casts go; the output is the same to the last bit.",
+        "2. Statistics of every channel of every activation, one picture at a time (`calibration.py`).",
+        "3. Cross-layer equalisation with what was measured, through concatenations and residual sums (`channels.py`): "
+        "exact in float, and what makes one range per tensor enough.",
+        "4. Clipping at a percentile of each channel, chosen on the tuning pictures.",
+        "5. The first convolution stays float, and so does the last with its resize and sigmoid: the logits' range is "
+        "far wider than the part around 0 that decides the mask.",
+        "6. Where the tuning pictures ask for it, the part of the graph that gains most for its cost stays float: "
+        f"here {', '.join(outcome.float_parts) or 'none'}.",
+        "7. Optimum's ORTQuantizer writes QDQ: int8 weights per output channel, uint8 activations, int32 biases.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _machine() -> str:
+    import onnxruntime as ort
+
+    from transformers_foreground.sessions import usable_cpus
+
+    names = (line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name"))
+    cpu = next(names, platform.processor() or platform.machine())
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return f"{cpu} ({usable_cpus()} cores), onnxruntime {ort.__version__}{load}"
+
+
+def _cpuinfo() -> Sequence[str]:
+    try:
+        return Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
