@@ -14,7 +14,6 @@ from typing import Any
 
 from transformers_foreground.downloads import sha256_of
 from transformers_foreground.env import __version__, env
-from transformers_foreground.forking import keep_in_children
 from transformers_foreground.loading import LoadedModel, installed_device, load_files, open_graph, processing_of
 from transformers_foreground.preprocessing import Processing
 from transformers_foreground.sessions import usable_cpus
@@ -83,7 +82,6 @@ class PortableModel:
             threads = {"intra_op_num_threads": self.cores()} if self.processes() > 1 else {}
             options = {**threads, **self.session_options}
             graph = open_graph(self.files.onnx, self.device, options)
-            keep_in_children(graph.session)
             processing = processing_of(self.files, graph, self.resampling)
             self._opened = os.getpid(), LoadedModel(self.files, self.device, graph, processing, options)
         return self._opened[1]

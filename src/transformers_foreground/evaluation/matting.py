@@ -30,7 +30,7 @@ def sad(prediction: Alpha, truth: Alpha, where: Where = None) -> float:
         truth: Alpha in [0, 1], (H, W).
         where: The pixels to sum over, such as the unknown band; all by default.
     """
-    return _sum(np.abs(prediction - truth), where) / THOUSAND
+    return total("sad", np.abs(prediction - truth), where)
 
 
 def mad(prediction: Alpha, truth: Alpha, where: Where = None) -> float:
@@ -41,7 +41,7 @@ def mad(prediction: Alpha, truth: Alpha, where: Where = None) -> float:
         truth: Alpha in [0, 1], (H, W).
         where: The pixels to average over; all by default.
     """
-    return _mean(np.abs(prediction - truth), where)
+    return total("mad", np.abs(prediction - truth), where)
 
 
 def mse(prediction: Alpha, truth: Alpha, where: Where = None) -> float:
@@ -52,7 +52,7 @@ def mse(prediction: Alpha, truth: Alpha, where: Where = None) -> float:
         truth: Alpha in [0, 1], (H, W).
         where: The pixels to average over; all by default.
     """
-    return _mean((prediction - truth) ** 2, where)
+    return total("mse", (prediction - truth) ** 2, where)
 
 
 def gradient_error(prediction: Alpha, truth: Alpha, where: Where = None) -> float:
@@ -66,7 +66,7 @@ def gradient_error(prediction: Alpha, truth: Alpha, where: Where = None) -> floa
         truth: Alpha in [0, 1], (H, W).
         where: The pixels to sum over; all by default.
     """
-    return _sum((gradient(prediction) - gradient(truth)) ** 2, where) / THOUSAND
+    return total("grad", _gradient_map(prediction, truth), where)
 
 
 @cache
@@ -104,6 +104,14 @@ def connectivity_error(prediction: Alpha, truth: Alpha, where: Where = None, the
         where: The pixels to sum over; all by default.
         theta: θ.
     """
+    return total("conn", _connectivity_map(prediction, truth, theta), where)
+
+
+def _gradient_map(prediction: Alpha, truth: Alpha) -> Alpha:
+    return np.asarray((gradient(prediction) - gradient(truth)) ** 2)
+
+
+def _connectivity_map(prediction: Alpha, truth: Alpha, theta: float = 0.15) -> Alpha:
     level = np.zeros(truth.shape)
     both = np.minimum(prediction, truth)
     inside = np.ones(truth.shape, np.bool_)
@@ -112,7 +120,7 @@ def connectivity_error(prediction: Alpha, truth: Alpha, where: Where = None, the
         if not inside.any():
             break
         level[inside] = step / 10
-    return _sum(np.abs(_phi(prediction - level, theta) - _phi(truth - level, theta)), where) / THOUSAND
+    return np.abs(_phi(prediction - level, theta) - _phi(truth - level, theta))
 
 
 def _phi(distance: Alpha, theta: float) -> Alpha:
@@ -151,10 +159,21 @@ def soft_band(truth: NDArray[np.uint8], grow: float) -> NDArray[np.bool_]:
     return near
 
 
-def _sum(plane: Alpha, where: Where) -> float:
-    return float(plane.sum() if where is None else plane[where].sum())
+def error_maps(prediction: Alpha, truth: Alpha) -> dict[str, Alpha]:
+    """Return what each measure adds up, pixel by pixel: for measuring several bands at the cost of one."""
+    difference = np.abs(prediction - truth)
+    return {
+        "sad": difference,
+        "mad": difference,
+        "mse": difference**2,
+        "grad": _gradient_map(prediction, truth),
+        "conn": _connectivity_map(prediction, truth),
+    }
 
 
-def _mean(plane: Alpha, where: Where) -> float:
-    values = plane if where is None else plane[where]
-    return float(values.mean()) if values.size else math.nan
+def total(measure: str, error_map: Alpha, where: Where = None) -> float:
+    """Add a map of `error_maps` up: means for `mad` and `mse` (NaN of no pixels), sums in thousands for the others."""
+    values = error_map if where is None else error_map[where]
+    if measure in ("mad", "mse"):
+        return float(values.mean()) if values.size else math.nan
+    return float(values.sum()) / THOUSAND
