@@ -34,7 +34,7 @@ def describe(threads: int, command: Sequence[str]) -> dict[str, object]:
         "threads": threads,
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "load": os.getloadavg()[0],
-        "command": " ".join(["python", *(os.path.relpath(c) if os.path.exists(c) else c for c in command)]),
+        "command": " ".join(["python", *(part.removeprefix(f"{os.getcwd()}/") for part in command)]),
         "executable": sys.executable,
     }
 

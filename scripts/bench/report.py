@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import median
 from typing import Any
 
 import report_parts as parts
 import targets
 
 Data = Mapping[str, Any]
+FEW = 3  # rounds below which a median says little
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
@@ -56,6 +56,8 @@ def _warnings(data: Data) -> list[str]:
     lines = []
     loads = {name: entry["load"] for name, entry in data["sections"].items()}
     # The section before leaves a load of about its threads; more than that, or a load at the start, is others'.
+    if data["sections"].get("warm", {}).get("settings", {}).get("rounds", FEW) < FEW:
+        lines.append("**A quick run, to see that all works**: do not quote its figures.")
     if data["machine"]["load"] > targets.QUIET:
         lines.append(
             f"**The machine was not idle**: load average {data['machine']['load']:.1f} at the start. Ratios come from "
@@ -116,6 +118,3 @@ def _method(data: Data) -> list[str]:
         "",
         f"Measuring took {took:.0f} minutes. The raw data is build/bench/results.json.",
     ]
-
-
-__all__ = ["median", "table", "write"]

@@ -40,8 +40,8 @@ def main() -> None:
     serve(cutout, folder, {"versions": versions, "provider": provider, "file": loaded.files.onnx.name})
 
 
-def _stream(real, workers, *args, **kwargs):  # type: ignore[no-untyped-def]
-    return real(*args, **{**kwargs, "workers": workers})
+def _stream(real, threads, /, *args, **kwargs):  # type: ignore[no-untyped-def]
+    return real(*args, **{**kwargs, "workers": threads})
 
 
 main()

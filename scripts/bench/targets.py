@@ -108,9 +108,9 @@ def _throughput(data: Data) -> Iterator[Goal]:
 
 
 def _memory(data: Data, names: list[str]) -> Iterator[Goal]:
-    for section, title, peaks in (
-        ("warm", "single pictures up to 12 MP", results(data, "warm").get("all", {}).get("peak", {}).get("12 MP", {})),
-        ("folder", "a folder of 12 MP", {name: entry["peak"] for name, entry in results(data, "folder").items()}),
+    for title, peaks in (
+        ("single pictures up to 12 MP", results(data, "warm").get("all", {}).get("peak", {}).get("12 MP", {})),
+        ("a folder of 12 MP", {name: entry["peak"] for name, entry in results(data, "folder").items()}),
     ):
         there = {name: peaks[name] for name in others(data) if name in peaks}
         for name in names:
@@ -119,7 +119,6 @@ def _memory(data: Data, names: list[str]) -> Iterator[Goal]:
                 got = f"{peaks[name]:,.0f} MB, {least} {there[least]:,.0f} MB"
                 what = f"peak memory, {title}, {name}"
                 yield Goal(what, "≤ the smallest peer's", got, peaks[name] <= there[least])
-        del section
 
 
 def settled(rss: list[list[float]]) -> tuple[float, float]:
