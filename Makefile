@@ -5,7 +5,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 PIP = .venv/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-openvino lint conformance clean
+.PHONY: demo test test-openvino test-eval lint conformance clean
 
 demo: .venv/installed
 	.venv/bin/foreground models fetch xuebinqin/u2netp
@@ -21,6 +21,10 @@ test: .venv/installed-dev lint
 # onnxruntime-openvino stands in place of onnxruntime, so its tests have a venv of their own.
 test-openvino: .venv-openvino/installed
 	.venv-openvino/bin/python -m pytest tests/test_openvino.py
+
+# The evaluation's measures hold numpy and others at older versions.
+test-eval: .venv-eval/installed
+	.venv-eval/bin/python -m pytest tests/test_metrics.py tests/test_evaluation.py
 
 lint: .venv/installed-dev
 	.venv/bin/ruff format --check .
@@ -54,5 +58,11 @@ conformance: .venv/installed-dev
 	.venv-openvino/bin/python -m pip install --quiet onnxruntime-openvino
 	touch $@
 
+.venv-eval/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-eval
+	.venv-eval/bin/python -m pip install --quiet $(TORCH)
+	.venv-eval/bin/python -m pip install --quiet -e ".[dev,eval]"
+	touch $@
+
 clean:
-	rm -rf .venv .venv-openvino build demo
+	rm -rf .venv .venv-openvino .venv-eval build demo

@@ -24,10 +24,9 @@ from state import State
 from workers import pin
 
 SECTIONS = ("overhead", "warm", "cold", "folder", "memory", "workers", "choices")
-CHOICES = ("no spinning", "no arena", "extended optimisation", "only the path to the output")
+CHOICES = ("no memory pattern", "no spinning", "no arena", "extended optimisation", "only the path to the output")
 MORE_CHOICES = (
     "all outputs",
-    "no memory pattern",
     "1 thread",
     "ONNX Runtime's own thread count",
     "basic optimisation",

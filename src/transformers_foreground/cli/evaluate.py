@@ -1,0 +1,71 @@
+"""`foreground evaluate RECIPE -o FOLDER`: measure models on data sets with a truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Annotated, Any
+
+import typer
+
+from transformers_foreground.cli.console import complain, progress_bar, say
+
+
+def _part(value: str | None) -> str | None:
+    if value is not None:
+        first, _, count = value.partition("/")
+        if not (first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
+            raise typer.BadParameter("Write it like 1/4, the first of four parts.")
+    return value
+
+
+def evaluate(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, such as configs/evaluation/*.yaml.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="Folder for rows and summary.")],
+    data: Annotated[str | None, typer.Option(help="What paths in the recipe are relative to.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many pictures of each data set.")] = None,
+    part: Annotated[
+        str | None, typer.Option(callback=_part, help="Only this part of the pictures, such as 1/4, on each machine.")
+    ] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Delete rows that are there, and start anew.")] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Threads that read and measure.")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON, not as Markdown.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and warnings.")] = False,
+) -> None:
+    """Measure models on data sets with a truth.
+
+    A run that was stopped goes on where it was. Exit code: 0 when all pictures have values, 1 when some failed (each
+    is named, and is a row with an error), 2 when the command itself is wrong.
+    """
+    from transformers_foreground.evaluation import evaluate as run
+
+    with ExitStack() as stack:
+        advance: list[Callable[[], None]] = []
+
+        def on_start(total: int) -> None:
+            advance.append(stack.enter_context(progress_bar(total, quiet or not total)))
+
+        def on_row(row: Mapping[str, Any]) -> None:
+            advance[0]()
+            if row.get("error"):
+                complain(f"failed: {row['dataset']} by {row['model']}: {row['error']}")
+
+        first, _, count = (part or "").partition("/")
+        summary = run(
+            recipe,
+            output=output,
+            data=data,
+            limit=limit,
+            part=(int(first), int(count)) if part else None,
+            restart=restart,
+            workers=workers,
+            on_row=on_row,
+            on_start=on_start,
+        )
+    if not quiet:
+        typer.echo(summary.to_json() if as_json else summary.to_markdown(), nl=False)
+    if not summary.complete:
+        say("Rows are missing still: run the other parts.")
+    if summary.errors:
+        say(f"{summary.errors} rows have no values.")
+        raise typer.Exit(1)

@@ -1,0 +1,24 @@
+"""Evaluation: models on datasets with a truth, row by row, with intervals and paired comparisons.
+
+Needs the extra: `pip install 'transformers-foreground[eval]'`. Nothing is imported until a name is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers_foreground.evaluation.recipes import Recipe as Recipe
+    from transformers_foreground.evaluation.runner import evaluate as evaluate
+    from transformers_foreground.evaluation.summary import Summary as Summary
+
+_HOME = {"Recipe": "recipes", "Summary": "summary", "evaluate": "runner"}
+
+__all__ = ["Recipe", "Summary", "evaluate"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

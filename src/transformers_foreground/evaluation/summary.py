@@ -1,0 +1,245 @@
+"""Sum rows up: figures with intervals, and which models really differ."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transformers_foreground.env import __version__
+from transformers_foreground.evaluation.aggregates import Aggregate, Columns, aggregates, defined
+from transformers_foreground.evaluation.recipes import Recipe
+from transformers_foreground.evaluation.rows import Shards
+from transformers_foreground.evaluation.statistics import difference, holm, interval
+from transformers_foreground.output import write_whole
+
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measure of one model on one data set.
+
+    Attributes:
+        value: The figure; `None` where no picture has a value.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        pictures: How many pictures it is of.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    pictures: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """One model on one data set.
+
+    Attributes:
+        model: Its label.
+        dataset: The data set's name.
+        pictures: How many rows there are.
+        errors: How many of them have no values.
+        empty: How many have an empty truth.
+        seconds: Median time of the model alone, each picture.
+        measures: Name of measure to figure.
+    """
+
+    model: str
+    dataset: str
+    pictures: int
+    errors: int
+    empty: int
+    seconds: float | None
+    measures: dict[str, Figure]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on one data set by one measure, on the pictures that both have.
+
+    Attributes:
+        dataset: The data set's name.
+        measure: Name of the measure.
+        first: Label of one model.
+        second: Label of the other.
+        difference: The first's figure less the second's.
+        low: Lower end of the 95 % interval of the difference (paired bootstrap).
+        high: Upper end.
+        p: p-value of the randomisation test.
+        p_adjusted: The same, adjusted by Holm's method for all comparisons on this data set.
+        real: Whether the adjusted p-value is below 0.05.
+        better: Label of the better one where the difference is real.
+        pictures: How many pictures it is of.
+    """
+
+    dataset: str
+    measure: str
+    first: str
+    second: str
+    difference: float
+    low: float | None
+    high: float | None
+    p: float
+    p_adjusted: float
+    real: bool
+    better: str | None
+    pictures: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What an evaluation found.
+
+    Attributes:
+        name: The recipe's name.
+        complete: Whether all rows are there.
+        scores: Of each data set, of each model.
+        comparisons: Of each data set, of each pair of models.
+        notes: Name of data set to note.
+        about: Versions, seed and number of resamples.
+    """
+
+    name: str
+    complete: bool
+    scores: tuple[Score, ...]
+    comparisons: tuple[Comparison, ...]
+    notes: dict[str, str]
+    about: dict[str, Any]
+
+    @property
+    def errors(self) -> int:
+        """How many rows have no values."""
+        return sum(score.errors for score in self.scores)
+
+    def score(self, model: str, dataset: str) -> Score:
+        """Return one model's score on one data set."""
+        return next(score for score in self.scores if (score.model, score.dataset) == (model, dataset))
+
+    def to_json(self) -> str:
+        """Return all of it as JSON, null where there is no value."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def to_markdown(self) -> str:
+        """Return tables in Markdown."""
+        from transformers_foreground.evaluation.tables import markdown
+
+        return markdown(self)
+
+    def to_latex(self) -> str:
+        """Return tables in LaTeX, for the package booktabs."""
+        from transformers_foreground.evaluation.tables import latex
+
+        return latex(self)
+
+    def write(self, folder: Path) -> None:
+        """Write summary.json, summary.md and summary.tex."""
+        for name, text in (("json", self.to_json()), ("md", self.to_markdown()), ("tex", self.to_latex())):
+            write_whole(folder / f"summary.{name}", text.encode())
+
+
+def summarise(recipe: Recipe, jobs: Sequence[Shards]) -> Summary:
+    """Sum up the rows that are there.
+
+    Args:
+        recipe: What was evaluated.
+        jobs: The rows of each model on each data set.
+    """
+    from importlib.metadata import version
+
+    scores, comparisons = [], []
+    for spec in recipe.datasets:
+        measures = aggregates(spec.measures, tuple(spec.bands))
+        rows = {job.model: job.read() for job in jobs if job.dataset.name == spec.name}
+        for model in recipe.models:
+            scores.append(_score(model.label, spec.name, rows[model.label], measures, recipe))
+        comparisons += _comparisons(spec.name, rows, measures, recipe)
+    return Summary(
+        name=recipe.name,
+        complete=not any(job.missing() for job in jobs),
+        scores=tuple(scores),
+        comparisons=tuple(comparisons),
+        notes={spec.name: spec.note for spec in recipe.datasets if spec.note},
+        about={
+            "transformers_foreground": __version__,
+            "pysodmetrics": version("pysodmetrics"),
+            "onnxruntime": version("onnxruntime"),
+            "seed": recipe.seed,
+            "resamples": recipe.resamples,
+        },
+    )
+
+
+def _score(model: str, dataset: str, rows: Columns, measures: Sequence[Aggregate], recipe: Recipe) -> Score:
+    seconds = rows["seconds"][~np.isnan(rows["seconds"])]
+    return Score(
+        model=model,
+        dataset=dataset,
+        pictures=len(rows["key"]),
+        errors=sum(error is not None for error in rows["error"]),
+        empty=sum(empty is True for empty in rows["empty_truth"]),
+        seconds=float(np.median(seconds)) if len(seconds) else None,
+        measures={measure.name: _figure(measure, rows, recipe) for measure in measures},
+    )
+
+
+def _figure(measure: Aggregate, rows: Columns, recipe: Recipe) -> Figure:
+    values = measure.values(rows)
+    values = values[defined(values)]
+    low, high = interval(values, measure.reduce, resamples=recipe.resamples, seed=recipe.seed)
+    return Figure(_known(measure.of(rows)), _known(low), _known(high), len(values))
+
+
+def _comparisons(
+    dataset: str, rows: dict[str, Columns], measures: Sequence[Aggregate], recipe: Recipe
+) -> list[Comparison]:
+    found = []
+    for first, second in recipe.pairs():
+        for measure in measures:
+            a, b = _paired(measure, rows[first], rows[second])
+            if len(a):
+                result = difference(a, b, measure.reduce, resamples=recipe.resamples, seed=recipe.seed)
+                found.append((measure, first, second, result, len(a)))
+    adjusted = holm([result.p for *_, result, _ in found])
+    comparisons = []
+    for (measure, first, second, result, pictures), p in zip(found, adjusted, strict=True):
+        real = p < SIGNIFICANT
+        better = first if (result.value > 0) == measure.higher else second
+        comparisons.append(
+            Comparison(
+                dataset=dataset,
+                measure=measure.name,
+                first=first,
+                second=second,
+                difference=result.value,
+                low=_known(result.low),
+                high=_known(result.high),
+                p=result.p,
+                p_adjusted=p,
+                real=real,
+                better=better if real else None,
+                pictures=pictures,
+            )
+        )
+    return comparisons
+
+
+def _paired(measure: Aggregate, first: Columns, second: Columns) -> tuple[Any, Any]:
+    """Return the values of the pictures that both models have values of."""
+    places = {index: i for i, index in enumerate(second["index"])}
+    both = [(i, places[index]) for i, index in enumerate(first["index"]) if index in places]
+    a = measure.values(first)[[i for i, _ in both]] if both else np.empty((0, 1))
+    b = measure.values(second)[[j for _, j in both]] if both else np.empty((0, 1))
+    known = defined(a) & defined(b)
+    return a[known], b[known]
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,164 @@
+"""A summary as tables, in Markdown and in LaTeX: measures down, models across, the best in bold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from transformers_foreground.evaluation.aggregates import BINARY, BOUNDARY, CORRECTION, Aggregate, alpha
+from transformers_foreground.evaluation.summary import Comparison, Figure, Score, Summary
+
+_INTRODUCTION = (
+    "Of {resamples} bootstrap resamples of the pictures (seed {seed}), [95 % percentile intervals]. A difference is "
+    "called real where the randomisation test's p-value, adjusted by Holm's method for all comparisons on the data "
+    "set, is below 0.05. transformers-foreground {transformers_foreground}, pysodmetrics {pysodmetrics} "
+    "(normalize=False), onnxruntime {onnxruntime}."
+)
+
+
+def _aggregate(name: str) -> Aggregate:
+    bands = [name.partition("@")[2]] if "@" in name else []
+    return next(a for a in (*BINARY, *BOUNDARY, *CORRECTION, *alpha(bands)) if a.name == name)
+
+
+def _by_dataset(summary: Summary) -> dict[str, list[Score]]:
+    found: dict[str, list[Score]] = {}
+    for score in summary.scores:
+        found.setdefault(score.dataset, []).append(score)
+    return found
+
+
+def _about(scores: Sequence[Score]) -> str:
+    """Return one line on pictures, errors and empty truths."""
+    parts = [f"{scores[0].pictures} pictures"]
+    for score in scores:
+        if score.errors:
+            parts.append(f"{score.errors} without values by {score.model}")
+    if scores[0].empty:
+        parts.append(f"{scores[0].empty} with an empty truth (F, IoU: 0 by definition)")
+    return ", ".join(parts) + "."
+
+
+def _rows(
+    scores: Sequence[Score], escape: Callable[[str], str], bold: Callable[[str], str], arrows: tuple[str, str]
+) -> list[list[str]]:
+    rows = []
+    for name in scores[0].measures:
+        aggregate = _aggregate(name)
+        figures = [score.measures[name] for score in scores]
+        texts = [escape(_figure(figure, aggregate.digits)) for figure in figures]
+        known = [figure.value for figure in figures if figure.value is not None]
+        best = (max if aggregate.higher else min)(known) if len(known) > 1 and len(set(known)) > 1 else None
+        cells = [
+            bold(text) if figure.value is not None and figure.value == best else text
+            for text, figure in zip(texts, figures, strict=True)
+        ]
+        rows.append([f"{escape(aggregate.title)} {arrows[not aggregate.higher]}", *cells])
+    return rows
+
+
+def _figure(figure: Figure, digits: int) -> str:
+    if figure.value is None:
+        return "–"
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:.{digits}f}"
+    return f"{figure.value:.{digits}f} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
+
+
+def _comparison(comparison: Comparison) -> list[str]:
+    digits = _aggregate(comparison.measure).digits
+    span = "–"
+    if comparison.low is not None and comparison.high is not None:
+        span = f"[{comparison.low:+.{digits}f}, {comparison.high:+.{digits}f}]"
+    return [
+        _aggregate(comparison.measure).title,
+        f"{comparison.difference:+.{digits}f}",
+        span,
+        f"{comparison.p_adjusted:.4f}",
+        f"yes: {comparison.better}" if comparison.real else "no",
+    ]
+
+
+def _pairs(summary: Summary, dataset: str) -> dict[tuple[str, str], list[list[str]]]:
+    found: dict[tuple[str, str], list[list[str]]] = {}
+    for comparison in summary.comparisons:
+        if comparison.dataset == dataset:
+            found.setdefault((comparison.first, comparison.second), []).append(_comparison(comparison))
+    return found
+
+
+_HEADINGS = ("measure", "difference", "95 % interval", "p (Holm)", "real?")
+
+
+def markdown(summary: Summary) -> str:
+    """Return a summary in Markdown."""
+    parts = [f"# {summary.name}", _INTRODUCTION.format(**summary.about)]
+    if not summary.complete:
+        parts.append("**Not complete: rows are missing.**")
+    for dataset, scores in _by_dataset(summary).items():
+        parts += [f"## {dataset}", " ".join(filter(None, [summary.notes.get(dataset), _about(scores)]))]
+        table = _rows(scores, str, "**{}**".format, ("↑", "↓"))
+        table.append(["seconds per picture, model alone", *(_seconds(score) for score in scores)])
+        parts.append(_markdown_table(["", *(score.model for score in scores)], table))
+        for (first, second), rows in _pairs(summary, dataset).items():
+            parts += [f"### {first} less {second}", _markdown_table(_HEADINGS, rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _seconds(score: Score) -> str:
+    return "–" if score.seconds is None else f"{score.seconds:.3f}"
+
+
+def _markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [list(headings), ["---"] * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
+
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "–": "--",
+}
+
+
+def _tex(text: str) -> str:
+    return "".join(_SPECIAL.get(character, character) for character in text)
+
+
+def latex(summary: Summary) -> str:
+    """Return a summary in LaTeX: a table for each data set, and one for its comparisons; needs booktabs."""
+    parts = [f"% {summary.name}", "% \\usepackage{booktabs}"]
+    for dataset, scores in _by_dataset(summary).items():
+        rows = _rows(scores, _tex, r"\textbf{{{}}}".format, (r"$\uparrow$", r"$\downarrow$"))
+        caption = " ".join(filter(None, [f"{dataset}.", summary.notes.get(dataset), _about(scores)]))
+        parts.append(_latex_table(caption, ["", *(_tex(score.model) for score in scores)], rows))
+        for (first, second), compared in _pairs(summary, dataset).items():
+            parts.append(
+                _latex_table(
+                    f"{dataset}: {first} less {second}.",
+                    list(map(_tex, _HEADINGS)),
+                    [list(map(_tex, row)) for row in compared],
+                )
+            )
+    return "\n\n".join(parts) + "\n"
+
+
+def _latex_table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    # Braces around the first cell: one that begins with a bracket would be taken as an argument of \\.
+    body = [rf"    {{{row[0]}}} & {' & '.join(row[1:])} \\" for row in rows]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"  \centering",
+            rf"  \caption{{{_tex(caption)}}}",
+            rf"  \begin{{tabular}}{{l{'r' * (len(headings) - 1)}}}",
+            r"    \toprule",
+            rf"    {' & '.join(headings)} \\",
+            r"    \midrule",
+            *body,
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            r"\end{table}",
+        ]
+    )
