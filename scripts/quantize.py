@@ -12,7 +12,7 @@ from transformers_foreground.errors import ForegroundError
 from transformers_foreground.quantization.evaluation import Bounds
 from transformers_foreground.quantization.plan import Method
 from transformers_foreground.quantization.report import report
-from transformers_foreground.quantization.run import quantize
+from transformers_foreground.quantization.run import parts_of, quantize
 
 
 def main() -> int:
@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=32, help="how many (default: 32)")
     parser.add_argument("--method", choices=["auto", "percentile", "mse", "max"], default="auto")
     parser.add_argument("--percentile", type=float, default=99.95)
-    parser.add_argument("--keep-float", default="auto", help="how many parts stay fp32, or auto")
+    parser.add_argument("--keep-float", default="auto", help="auto, how many parts stay fp32, or their names")
     parser.add_argument("--evaluate", action="append", default=[], help="to judge by; may be given again")
     parser.add_argument("--evaluate-count", type=int, help="most pictures of each")
     parser.add_argument("--curve", action="store_true", help="also measure other methods and q8")
@@ -37,7 +37,7 @@ def main() -> int:
             options.images,
             count=options.count,
             method=None if options.method == "auto" else Method(clip=options.method, percent=options.percentile),
-            keep_float=options.keep_float if options.keep_float == "auto" else int(options.keep_float),
+            keep_float=parts_of(options.keep_float),
             evaluate=options.evaluate,
             evaluate_count=options.evaluate_count,
             curve=options.curve,

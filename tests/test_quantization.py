@@ -417,5 +417,7 @@ def test_the_command(model: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "| fp32 |" in result.output
     assert (model / "onnx" / "model_int8.onnx").is_file()
-    for wrong in (["--method", "magic"], ["--keep-float", "some"]):
+    for wrong in (["--method", "magic"],):
         assert CliRunner().invoke(app, [str(model), "--images", str(images), *wrong]).exit_code == 2
+    result = CliRunner().invoke(app, [str(model), "--images", str(images), "--count", "8", "--keep-float", "some"])
+    assert "No part is called some" in str(result.exception)

@@ -11,12 +11,6 @@ from transformers_foreground.cli.console import say, working
 from transformers_foreground.cli.options import ModelArgument
 
 
-def _parts(value: str) -> str:
-    if value != "auto" and not value.isdecimal():
-        raise typer.BadParameter("use auto, or a number.")
-    return value
-
-
 def _clip(value: str) -> str:
     if value not in ("auto", "percentile", "mse", "max"):
         raise typer.BadParameter("use auto, percentile, mse or max.")
@@ -34,7 +28,7 @@ def quantize(
     ] = "auto",
     percentile: Annotated[float, typer.Option(min=50, max=100, help="For --method percentile.")] = 99.95,
     keep_float: Annotated[
-        str, typer.Option(help="How many parts of the graph to leave in fp32, or auto.", callback=_parts)
+        str, typer.Option(help="Parts of the graph to leave in fp32: auto, how many, or names with commas.")
     ] = "auto",
     evaluate: Annotated[
         list[str] | None,
@@ -47,6 +41,7 @@ def quantize(
     """Make a faster int8 file of a model, and measure how far from fp32 it is."""
     from transformers_foreground.quantization.plan import Method
     from transformers_foreground.quantization.report import table
+    from transformers_foreground.quantization.run import parts_of
     from transformers_foreground.quantization.run import quantize as run
 
     with working() as tell:
@@ -55,7 +50,7 @@ def quantize(
             images,
             count=count,
             method=None if method == "auto" else Method(clip=method, percent=percentile),
-            keep_float=keep_float if keep_float == "auto" else int(keep_float),
+            keep_float=parts_of(keep_float),
             evaluate=evaluate or (),
             output=output,
             say=tell,

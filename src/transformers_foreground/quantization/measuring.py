@@ -6,6 +6,7 @@ import copy
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,12 @@ def plane_of(session: Any, values: NDArray[np.float32]) -> Plane:
     """Return the alpha plane, float32 (h, w), of one picture's `pixel_values`."""
     plane: Plane = forward(graph_of(session, Path("The quantised graph")), values)[0, 0]
     return plane
+
+
+def level_value(level: int, processing: Processing) -> float:
+    """Return what a picture of one gray level becomes, in the channel farthest from 0."""
+    values = preprocess(np.full((8, 8, 3), level, np.uint8), replace(processing, do_resize=False, size=None))
+    return float(values.flat[int(np.argmax(np.abs(values)))])
 
 
 class Comparison:
@@ -87,6 +94,26 @@ class Comparison:
                 )
             )
             progress()
+        return result
+
+    def with_noise(self, session: Any, levels: float = 0.5, seed: int = 0) -> list[Picture]:
+        """Return the figures of fp32 itself on inputs with uniform noise: how steady its masks are.
+
+        Args:
+            session: The fp32 graph.
+            levels: Most that a value may be off, in levels of an 8-bit picture of the model's size.
+            seed: Of the noise.
+        """
+        generator = np.random.default_rng(seed)
+        step = abs(float(np.subtract(*(level_value(level, self._processing) for level in (1, 0)))))
+        result = []
+        for sample, plane in zip(self.samples, self._planes, strict=True):
+            values = preprocess(sample.read(), self._processing)[None]
+            noise = generator.uniform(-levels * step, levels * step, values.shape)
+            other = plane_of(session, (values + noise).astype(np.float32))
+            full = bool(np.mean(plane > 0.5) >= NEARLY_EMPTY)
+            difference = float(np.mean(np.abs(other - plane), dtype=np.float64))
+            result.append(Picture(sample.name, difference, intersection_over_union(plane, other) if full else None))
         return result
 
     def subset(self, indices: Sequence[int]) -> Comparison:

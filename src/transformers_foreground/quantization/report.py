@@ -84,6 +84,9 @@ def report(model: str, outcome: Outcome, command: str, minutes: float, bounds: B
         "",
         table(outcome),
         "",
+        "The row of fp32 itself, on inputs that differ by less than any 8-bit picture can show, says how steady the "
+        "model's masks are: no 8-bit arithmetic can be asked for more than that.",
+        "",
         "## Against the truth",
         "",
         "S-measure as in PySODMetrics without min-max stretch, truth > 128; MAE against graded truth. Both of the mask "

@@ -78,7 +78,7 @@ def quantize(
     *,
     count: int = 32,
     method: Method | None = None,
-    keep_float: int | str = "auto",
+    keep_float: int | str | Sequence[str] = "auto",
     evaluate: Sequence[str | Path] = (),
     evaluate_count: int | None = None,
     curve: bool = False,
@@ -93,8 +93,8 @@ def quantize(
         images: Folders or datasets to calibrate on; see `pictures.samples`.
         count: How many pictures to calibrate on. As many as 12 more of `images` choose between methods.
         method: How to quantise; `None` chooses the percentile on the tuning pictures.
-        keep_float: How many parts of the graph to leave float (the most sensitive by their cost), or `"auto"`: as many
-            as the tuning pictures need to keep the bounds, at most four.
+        keep_float: How many parts of the graph to leave float (the most sensitive by their cost); their names; or
+            `"auto"`: as many as the tuning pictures need to keep the bounds, at most four.
         evaluate: Folders to evaluate on, with masks or not. None of the pictures above is used again. Nothing given:
             what is left of `images`.
         evaluate_count: Most pictures to take of each.
@@ -158,6 +158,13 @@ def quantize(
         wide=job.widest(chosen),
         float_parts=parts,
     )
+
+
+def parts_of(text: str) -> int | str | list[str]:
+    """Return what `keep_float` means by a word of the command line: `auto`, a number, or names with commas."""
+    if text == "auto":
+        return text
+    return int(text) if text.isdecimal() else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def divide(images: Sequence[str | Path], count: int) -> tuple[list[Sample], list[Sample], list[Sample]]:

@@ -14,7 +14,7 @@ from transformers_foreground.preprocessing import Processing, preprocess, target
 from transformers_foreground.quantization import plan
 from transformers_foreground.quantization.calibration import ChannelHistogram, collect, open_session
 from transformers_foreground.quantization.evaluation import Bounds, Picture, failures, summarise
-from transformers_foreground.quantization.measuring import Comparison, speed_ratio
+from transformers_foreground.quantization.measuring import Comparison, level_value, speed_ratio
 from transformers_foreground.quantization.pictures import Sample
 from transformers_foreground.quantization.plan import Method
 from transformers_foreground.quantization.provenance import write_provenance
@@ -61,7 +61,7 @@ class Work:
         height, width = (target_size(1, 1, self._processing)) if "width" in size else (None, None)
         self._graph = simplify(onnx.load(files.onnx), height, width)
         self._float_bytes = bytes(self._graph.SerializeToString(deterministic=True))
-        ends = [float(preprocess_level(level, self._processing)) for level in (0, 255)]
+        ends = [float(level_value(level, self._processing)) for level in (0, 255)]
         self._input_range = (min(*ends, 0.0), max(*ends, 0.0))
         self._histograms: Mapping[str, ChannelHistogram] = {}
         self._held: Comparison | None = None
@@ -79,9 +79,10 @@ class Work:
         return bytes(graph.SerializeToString(deterministic=True))
 
     def choose(
-        self, samples: Sequence[Sample], method: Method | None, keep_float: int | str, bounds: Bounds
+        self, samples: Sequence[Sample], method: Method | None, keep_float: int | str | Sequence[str], bounds: Bounds
     ) -> tuple[Method, list[str]]:
         """Choose how to quantise, by the tuning pictures, and which parts to leave float."""
+        named = [] if isinstance(keep_float, (int, str)) else self._named(keep_float)
         comparison = Comparison(samples, self._processing, self._original)
         # Half-way to perfect: pictures that were not chosen by fare a little worse.
         limits = replace(bounds, pictures=0, worst_iou=(1 + bounds.worst_iou) / 2 - 0.005)
@@ -95,6 +96,9 @@ class Work:
         candidates = [method] if method else [Method(percent=percent) for percent in PERCENTS]
         results = [(candidate, measure(candidate)) for candidate in candidates]
         best, pictures = min(results, key=lambda pair: loss(pair[1]))
+        if not isinstance(keep_float, (int, str)):
+            nodes = {node for part in named for node in part.nodes}
+            return replace(best, keep_float=tuple(sorted({*best.keep_float, *nodes}))), [part.name for part in named]
         wanted = MOST_PARTS if keep_float == "auto" else int(keep_float)
         enough = keep_float == "auto" and not failures(summarise(pictures), [], limits)
         if wanted == 0 or enough or best.keep_float:
@@ -112,6 +116,14 @@ class Work:
             if keep_float == "auto" and not failures(summarise(pictures), [], limits):
                 break
         return best, names
+
+    def _named(self, names: Sequence[str]) -> list[Part]:
+        """Return the parts of these names."""
+        known = {part.name: part for part in parts(self._graph)}
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise UnsupportedOptionError(f"No part is called {', '.join(unknown)}. There are: {', '.join(known)}.")
+        return [known[name] for name in names]
 
     def _ranked(self, comparison: Comparison, method: Method, pictures: Sequence[Picture]) -> list[tuple[Part, float]]:
         """Rank parts on the pictures that fare worst, at most five."""
@@ -171,6 +183,10 @@ class Work:
         methods = [naive, ends, clipped, equal, balanced, replace(chosen, float_ends=False)]
         if chosen.keep_float:
             methods.append(replace(chosen, balance=False))
+            kept: tuple[str, ...] = ()
+            for part in self._named(float_parts[:-1]):
+                kept = tuple(sorted({*kept, *part.nodes}))
+                methods.append(replace(chosen, keep_float=kept))
             first = next((part for part in parts(self._graph) if part.name not in float_parts), None)
             if first:
                 methods.append(replace(chosen, keep_float=tuple(sorted({*chosen.keep_float, *first.nodes}))))
@@ -178,7 +194,9 @@ class Work:
         q8 = self._folder / f"{self._stem}_quantized.onnx"
         if q8.is_file():
             others.insert(0, (f"{q8.name} (as published)", q8.read_bytes()))
-        result = []
+        assert self._held is not None
+        noisy = self._held.with_noise(self._original)
+        result = [self.variant("fp32 itself, each level of the input off by up to ½", self._float_bytes, noisy, bounds)]
         for label, data in others:
             variant = self.variant(label, data, self.pictures(data), bounds)
             result.append(replace(variant, ratio=self.time(data)[1]))
@@ -192,11 +210,3 @@ class Work:
             typical = float(sorted(limit)[len(limit) // 2])
             tails.append((name, float(histogram.largest.max()) / typical if typical > 0 else 0.0))
         return sorted(tails, key=lambda pair: (-pair[1], pair[0]))[:count]
-
-
-def preprocess_level(level: int, processing: Processing) -> float:
-    """Return what a picture of one gray level becomes, in the channel farthest from 0."""
-    import numpy as np
-
-    values = preprocess(np.full((8, 8, 3), level, np.uint8), replace(processing, do_resize=False, size=None))
-    return float(values.flat[int(np.argmax(np.abs(values)))])
