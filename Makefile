@@ -5,7 +5,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 PIP = .venv/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-openvino test-eval lint conformance clean
+.PHONY: demo test test-openvino test-eval test-cluster lint conformance clean
 
 demo: .venv/installed
 	.venv/bin/foreground models fetch xuebinqin/u2netp
@@ -24,7 +24,11 @@ test-openvino: .venv-openvino/installed
 
 # The evaluation's measures hold numpy and others at older versions.
 test-eval: .venv-eval/installed
-	.venv-eval/bin/python -m pytest tests/test_metrics.py tests/test_evaluation.py
+	.venv-eval/bin/python -m pytest tests/test_metrics.py tests/test_evaluation.py tests/test_report.py
+
+# Ray and Spark (which needs Java).
+test-cluster: .venv-cluster/installed
+	.venv-cluster/bin/python -m pytest tests/test_ray.py tests/test_spark.py
 
 lint: .venv/installed-dev
 	.venv/bin/ruff format --check .
@@ -64,5 +68,11 @@ conformance: .venv/installed-dev
 	.venv-eval/bin/python -m pip install --quiet -e ".[dev,eval]"
 	touch $@
 
+.venv-cluster/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-cluster
+	.venv-cluster/bin/python -m pip install --quiet $(TORCH)
+	.venv-cluster/bin/python -m pip install --quiet -e ".[dev,ray,spark]"
+	touch $@
+
 clean:
-	rm -rf .venv .venv-openvino .venv-eval build demo
+	rm -rf .venv .venv-openvino .venv-eval .venv-cluster build demo

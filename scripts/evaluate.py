@@ -20,6 +20,7 @@ def main() -> int:
     parser.add_argument("--part", type=int, nargs=2, metavar=("I", "N"), help="only the I-th of N parts")
     parser.add_argument("--restart", action="store_true", help="delete rows that are there, and start anew")
     parser.add_argument("--workers", type=int, default=2, help="threads that read and measure (default: 2)")
+    parser.add_argument("--report", action="store_true", help="write report.html, with curves and pictures, too")
     options = parser.parse_args()
     try:
         summary = evaluate(
@@ -30,6 +31,7 @@ def main() -> int:
             part=tuple(options.part) if options.part else None,
             restart=options.restart,
             workers=options.workers,
+            report=options.report,
             on_row=lambda row: print(
                 f"{row['model']} {row['dataset']} {row['key']} {row.get('error') or ''}", flush=True
             ),

@@ -7,10 +7,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_data import two_models, write_pairs
 from tiny_models import RMBG_CONFIG, RMBG_PREPROCESSOR, write_repo
 
 from transformers_foreground import env
@@ -45,6 +47,19 @@ def half_bright() -> Image.Image:
     pixels = np.zeros((32, 48, 3), np.uint8)
     pixels[:, :24] = 255
     return Image.fromarray(pixels)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Ten pairs of picture and mask in data/im and data/gt; gives the folder above."""
+    write_pairs(tmp_path, range(10))
+    return tmp_path
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> list[dict[str, Any]]:
+    """Two models for a recipe: "good" gives the brightness, "dim" a third of it."""
+    return two_models(tmp_path)
 
 
 def real_model(model_id: str) -> Path:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, SHARED, real_model
 from PIL import Image
+from tiny_data import TITLE, recipe_of, write_pairs
 from tiny_models import brightness_model, write_repo
 
 from transformers_foreground.errors import ForegroundError, MissingExtraError, UnsupportedOptionError
@@ -25,47 +26,6 @@ from transformers_foreground.evaluation import Recipe, Summary, evaluate
 from transformers_foreground.evaluation.recipes import read_recipe
 
 sod = pytest.importorskip("py_sod_metrics")
-
-TITLE = "Tiny & <fast>"
-
-
-def _write_pair(folder: Path, name: str, rng: np.random.Generator, size: tuple[int, int] = (32, 48)) -> None:
-    """Write a noisy bright rectangle on dark ground, and its mask."""
-    top, left = rng.integers(4, 12, 2)
-    mask = np.zeros(size, np.uint8)
-    mask[top : top + 16, left : left + 24] = 255
-    noisy = np.clip(mask * 0.8 + rng.normal(25, 20, size), 0, 255).astype(np.uint8)
-    for part in ("im", "gt"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    Image.fromarray(noisy).convert("RGB").save(folder / "im" / f"{name}.png")
-    Image.fromarray(mask).save(folder / "gt" / f"{name}.png")
-
-
-def _write_pairs(folder: Path, numbers: range) -> None:
-    rng = np.random.default_rng(numbers.start)
-    for i in numbers:
-        _write_pair(folder / "data", f"p{i}", rng)
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """Ten pairs in data/im and data/gt; gives the folder above."""
-    _write_pairs(tmp_path, range(10))
-    return tmp_path
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> list[dict[str, Any]]:
-    """Two models: one gives the brightness, the other a third of it."""
-    good = write_repo(tmp_path / "good")
-    preprocessor = {**json.loads((good / "preprocessor_config.json").read_text()), "rescale_factor": 1 / 765}
-    dim = write_repo(tmp_path / "dim", preprocessor=preprocessor)
-    return [{"id": str(good), "label": "good"}, {"id": str(dim), "label": "dim"}]
-
-
-def _recipe(models: list[dict[str, Any]], **dataset: Any) -> dict[str, Any]:
-    dataset = {"name": "pairs", "images": "data/im", "truth": "data/gt", **dataset}
-    return {"name": TITLE, "models": models, "datasets": [dataset], "shard_size": 3, "resamples": 200}
 
 
 def _rows(output: Path) -> list[dict[str, Any]]:
@@ -82,8 +42,8 @@ def _figures(summary: Summary) -> Any:
 
 
 def test_two_models(data: Path, models: list[dict[str, Any]], tmp_path: Path) -> None:
-    _write_pairs(data, range(10, 14))  # with ten alone, no difference could be real by 26 measures
-    recipe = _recipe(models, measures=["binary", "boundary", "correction", "alpha"], bands={"edge": {"grow": 3}})
+    write_pairs(data, range(10, 14))  # with ten alone, no difference could be real by 26 measures
+    recipe = recipe_of(models, measures=["binary", "boundary", "correction", "alpha"], bands={"edge": {"grow": 3}})
     summary = evaluate(recipe, output=tmp_path / "out", data=data)
     assert summary.complete
     assert summary.errors == 0
@@ -103,7 +63,7 @@ def test_two_models(data: Path, models: list[dict[str, Any]], tmp_path: Path) ->
 def test_the_same_as_a_plain_loop(data: Path, models: list[dict[str, Any]], tmp_path: Path) -> None:
     from transformers_foreground.loading import load
 
-    _equals_a_plain_loop(load(models[0]["id"]), evaluate(_recipe(models[:1]), output=tmp_path / "out", data=data))
+    _equals_a_plain_loop(load(models[0]["id"]), evaluate(recipe_of(models[:1]), output=tmp_path / "out", data=data))
 
 
 def _equals_a_plain_loop(loaded: Any, summary: Summary, folder: Path | None = None, count: int = 10) -> None:
@@ -172,7 +132,7 @@ evaluate(recipe, output=output, data=data, on_row=lambda row: time.sleep(0.1))
 
 
 def test_a_killed_run_goes_on(data: Path, models: list[dict[str, Any]], tmp_path: Path) -> None:
-    recipe, output = _recipe(models), tmp_path / "killed"
+    recipe, output = recipe_of(models), tmp_path / "killed"
     command = [sys.executable, "-c", _SLOW_RUN, json.dumps(recipe), str(output), str(data)]
     run = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT / "src")})
     deadline = time.monotonic() + 60
@@ -196,7 +156,7 @@ def test_a_killed_run_goes_on(data: Path, models: list[dict[str, Any]], tmp_path
 
 
 def test_a_damaged_shard_is_made_again(data: Path, models: list[dict[str, Any]], tmp_path: Path) -> None:
-    recipe, output = _recipe(models[:1]), tmp_path / "out"
+    recipe, output = recipe_of(models[:1]), tmp_path / "out"
     evaluate(recipe, output=output, data=data)
     before = _values(output)
     path = output / "rows" / "good--pairs" / "shard-000001.parquet"
@@ -208,7 +168,7 @@ def test_a_damaged_shard_is_made_again(data: Path, models: list[dict[str, Any]],
 
 
 def test_parts(data: Path, models: list[dict[str, Any]], tmp_path: Path) -> None:
-    recipe, output = _recipe(models[:1]), tmp_path / "out"
+    recipe, output = recipe_of(models[:1]), tmp_path / "out"
     first = evaluate(recipe, output=output, data=data, part=(1, 2))
     assert not first.complete
     assert first.score("good", "pairs").pictures == 6  # shards 0 and 2
@@ -224,8 +184,8 @@ def test_parts(data: Path, models: list[dict[str, Any]], tmp_path: Path) -> None
 
 def test_rows_of_another_run_are_not_mixed_in(data: Path, models: list[dict[str, Any]], tmp_path: Path) -> None:
     output = tmp_path / "out"
-    evaluate(_recipe(models[:1]), output=output, data=data)
-    changed = _recipe([{**models[0], "resampling": "antialias"}])
+    evaluate(recipe_of(models[:1]), output=output, data=data)
+    changed = recipe_of([{**models[0], "resampling": "antialias"}])
     with pytest.raises(UnsupportedOptionError, match=r"rows of another run \(model differs\)"):
         evaluate(changed, output=output, data=data)
     assert evaluate(changed, output=output, data=data, restart=True).complete
@@ -237,7 +197,7 @@ def test_bad_pictures_are_rows(data: Path, models: list[dict[str, Any]], tmp_pat
     Image.new("L", (9, 9)).save(data / "data/gt/p3.png")
     Image.new("RGB", (48, 32), "red").save(data / "data/gt/p4.png")
     Image.new("L", (48, 32)).save(data / "data/gt/p5.png")
-    summary = evaluate(_recipe(models), output=tmp_path / "out", data=data)
+    summary = evaluate(recipe_of(models), output=tmp_path / "out", data=data)
     errors = {row["key"]: row["error"] for row in _rows(tmp_path / "out") if row["error"]}
     assert sorted(errors) == ["p1", "p2", "p3", "p4"]
     assert "p1.png" in errors["p1"]
@@ -257,7 +217,7 @@ def test_a_measure_that_fails_is_a_row(
         raise RuntimeError("skeleton fell over")
 
     monkeypatch.setattr("transformers_foreground.evaluation.metrics.boundary_iou", fail)
-    summary = evaluate(_recipe(models[:1]), output=tmp_path / "out", data=data)
+    summary = evaluate(recipe_of(models[:1]), output=tmp_path / "out", data=data)
     assert summary.errors == 10
     assert "RuntimeError: skeleton fell over" in _rows(tmp_path / "out")[0]["error"]
     assert summary.scores[0].measures["mae"].value is None
@@ -273,7 +233,7 @@ def test_ignored_pixels_trimaps_and_binarisation(data: Path, models: list[dict[s
         trimap[:, :5] = 128
         Image.fromarray(mask).save(path)
         Image.fromarray(trimap).save(data / "data/tri" / path.name)
-    recipe = _recipe(models[:1], measures=["binary", "alpha"], bands={"tri": "data/tri"}, binarise=">= 128")
+    recipe = recipe_of(models[:1], measures=["binary", "alpha"], bands={"tri": "data/tri"}, binarise=">= 128")
     seen = evaluate(recipe, output=tmp_path / "seen", data=data).scores[0].measures
     recipe["datasets"][0]["ignore"] = 128
     ignored = evaluate(recipe, output=tmp_path / "ignored", data=data).scores[0].measures
@@ -298,9 +258,9 @@ def test_other_sources(data: Path, models: list[dict[str, Any]], tmp_path: Path,
     pq.write_table(arrow.slice(6), tmp_path / "hub" / "test-1.parquet")
     dataset = {"name": "pairs", "key_column": "name", "without": ["p0"]}
     dataset |= {"parquet": "hub/*.parquet"} if source == "parquet" else {"dataset": str(tmp_path / "hub")}
-    recipe = {**_recipe(models[:1]), "datasets": [dataset]}
+    recipe = {**recipe_of(models[:1]), "datasets": [dataset]}
     summary = evaluate(recipe, output=tmp_path / "out", data=tmp_path)
-    by_folder = evaluate(_recipe(models[:1], without=["p0"]), output=tmp_path / "folder", data=data)
+    by_folder = evaluate(recipe_of(models[:1], without=["p0"]), output=tmp_path / "folder", data=data)
     rows, expected = _values(tmp_path / "out"), _values(tmp_path / "folder")
     assert [row["key"] for row in rows] == keys[1:]
     assert summary.errors == 1
@@ -312,8 +272,8 @@ def test_other_sources(data: Path, models: list[dict[str, Any]], tmp_path: Path,
 
 def test_the_summary_in_three_forms(data: Path, models: list[dict[str, Any]], tmp_path: Path) -> None:
     output = tmp_path / "out"
-    _write_pairs(data, range(10, 14))
-    summary = evaluate(_recipe(models, note="50 % of it_all."), output=output, data=data)
+    write_pairs(data, range(10, 14))
+    summary = evaluate(recipe_of(models, note="50 % of it_all."), output=output, data=data)
     told = json.loads((output / "summary.json").read_text())
     assert told["scores"][0]["measures"]["mae"]["value"] == summary.scores[0].measures["mae"].value
     assert {c["real"] for c in told["comparisons"]} <= {True, False}
@@ -371,7 +331,7 @@ def test_mistakes_in_recipes(
     data: Path, models: list[dict[str, Any]], tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ForegroundError, match=message):
-        evaluate({**_recipe(models), **change}, output=tmp_path / "out", data=data)
+        evaluate({**recipe_of(models), **change}, output=tmp_path / "out", data=data)
 
 
 def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
@@ -411,7 +371,7 @@ def test_the_command(
     app = typer.Typer()
     app.command()(command)
     recipe = tmp_path / "tiny.yaml"
-    recipe.write_text(json.dumps(_recipe(models)))  # JSON is YAML
+    recipe.write_text(json.dumps(recipe_of(models)))  # JSON is YAML
     arguments = [str(recipe), "-o", str(tmp_path / "out"), "--data", str(data)]
     done = CliRunner().invoke(app, [*arguments, "--limit", "4", "--json"])
     assert done.exit_code == 0
@@ -438,7 +398,7 @@ def test_the_command(
 def test_half_precision_models_too(data: Path, tmp_path: Path) -> None:
     both = {"": brightness_model(), "_fp16": brightness_model(half=True)}
     repo = write_repo(tmp_path / "both", dtypes=both)
-    recipe = _recipe([{"id": str(repo), "label": "m", "dtype": ["fp32", "fp16"]}])
+    recipe = recipe_of([{"id": str(repo), "label": "m", "dtype": ["fp32", "fp16"]}])
     summary = evaluate(recipe, output=tmp_path / "out", data=data, limit=3)
     assert [score.model for score in summary.scores] == ["m fp32", "m fp16"]
     assert summary.scores[0].measures["mae"].value == pytest.approx(summary.scores[1].measures["mae"].value, abs=0.01)

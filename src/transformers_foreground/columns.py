@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from transformers_foreground.errors import UnsupportedOptionError
 
 
-def path_to(column: str, columns: Mapping[str, Any]) -> list[str]:
+def path_to(column: str, columns: Collection[str]) -> list[str]:
     """Split `"column.field"`, unless a column has that very name, as WebDatasets' may.
 
     Raises:

@@ -9,13 +9,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import datasets
 import multiprocess  # type: ignore[import-untyped]
 import numpy as np
 from datasets.formatting.formatting import LazyBatch, LazyDict
 
+from transformers_foreground import policy
 from transformers_foreground.columns import feature_at, fill, flatten, is_batch, path_to, places
 from transformers_foreground.dataset_cards import dataset_card
 from transformers_foreground.errors import ImageError, UnsupportedOptionError
@@ -76,13 +77,12 @@ class ForegroundMapper:
         cutout_column: str | None = None,
         alpha_column: str | None = None,
         error_column: str | None = None,
-        on_error: Literal["raise", "none", "skip"] = "raise",
+        on_error: policy.OnError = "raise",
         batch_size: int = 1,
         num_workers: int | None = None,
         **options: Any,
     ) -> None:
-        if on_error not in ("raise", "none", "skip"):
-            raise UnsupportedOptionError(f"on_error={on_error!r}: use 'raise', 'none' or 'skip'.")
+        policy.checked(on_error)
         self.model = PortableModel(model, **options)
         self.image_column = image_column
         self.columns = {"mask": mask_column, "cutout": cutout_column, "alpha": alpha_column}
@@ -198,17 +198,9 @@ class ForegroundMapper:
 
     def _told(self, place: int, number: int | None, outcomes: Sequence[Extracted | ImageError]) -> str | None:
         """Raise, log or just return what is wrong with a row; `None` if nothing is."""
-        failures = [outcome for outcome in outcomes if isinstance(outcome, ImageError)]
-        if not failures:
-            return None
-        self.errors += len(failures)
+        self.errors += sum(isinstance(outcome, ImageError) for outcome in outcomes)
         row = f"Row {place} of its batch" if number is None else f"Row {number}"
-        message = f"{row}: {' '.join(map(str, failures))}"
-        if self.on_error == "raise":
-            raise ImageError(message) from failures[0]
-        if self.on_error == "skip" or not self.error_column:
-            _logger.warning("%s", message)
-        return message
+        return policy.told(row, outcomes, self.on_error, _logger, in_column=self.error_column is not None)
 
     def card(self, name: str) -> DatasetCard:
         """Return a dataset card that says what made the columns.

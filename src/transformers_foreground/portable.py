@@ -6,6 +6,7 @@ import copyreg
 import multiprocessing
 import multiprocessing.reduction
 import os
+import platform
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -14,6 +15,7 @@ from typing import Any
 
 from transformers_foreground.downloads import sha256_of
 from transformers_foreground.env import __version__, env
+from transformers_foreground.errors import ModelNotFoundError
 from transformers_foreground.loading import LoadedModel, installed_device, load_files, open_graph, processing_of
 from transformers_foreground.preprocessing import Processing
 from transformers_foreground.sessions import usable_cpus
@@ -26,6 +28,9 @@ class PortableModel:
     device, options, the files' SHA-256 and this package's version are the same. In a pool's workers (after
     `share_in_pools`) and in those of a torch `DataLoader`, each session gets its share of the cores, unless
     `intra_op_num_threads` is among the session options.
+
+    On another machine, where the files are not, they are found or downloaded anew, and must have the same SHA-256. That
+    machine's own `env` and login count there: a token does not travel.
 
     Args:
         model: Repository id or folder.
@@ -55,6 +60,7 @@ class PortableModel:
             Processing(resampling=resampling)  # refuses an unknown one now, not in a worker
         self.device = installed_device(device, strict=strict, provider_options=provider_options)
         self.files = load_files(model, device=self.device.name, **options)
+        self._options = {key: value for key, value in options.items() if key not in ("token", "progress_callback")}
         self.revision: str = options.get("revision") or "main"
         self.session_options = {**env.backends.onnx, **(session_options or {})}  # a spawned process has a fresh env
         self.resampling = resampling
@@ -67,8 +73,7 @@ class PortableModel:
     def sha256(self) -> tuple[str, ...]:
         """SHA-256, in hex, of the ONNX file and then of those with its external data."""
         if self._sha256 is None:
-            onnx = self.files.onnx
-            self._sha256 = tuple(sha256_of(path) for path in (onnx, *sorted(onnx.parent.glob(f"{onnx.name}_data*"))))
+            self._sha256 = _digests(self.files.onnx)
         return self._sha256
 
     def open(self) -> LoadedModel:
@@ -77,14 +82,27 @@ class PortableModel:
         Raises:
             InvalidModelError: ONNX Runtime cannot open it, or it gives no alpha plane.
             UnsupportedOptionError: Nothing says what its input looks like.
+            ModelNotFoundError: This is another machine, and the same file is not to be had here.
         """
         if self._opened is None or self._opened[0] != os.getpid():
+            if not self.files.onnx.is_file():
+                self._fetch()
             threads = {"intra_op_num_threads": self.cores()} if self.processes() > 1 else {}
             options = {**threads, **self.session_options}
             graph = open_graph(self.files.onnx, self.device, options)
             processing = processing_of(self.files, graph, self.resampling)
             self._opened = os.getpid(), LoadedModel(self.files, self.device, graph, processing, options)
         return self._opened[1]
+
+    def _fetch(self) -> None:
+        """Get the files again; what they must be was noted when this was sent."""
+        sent, options = self.sha256, {**self._options, "revision": self.files.commit or self.revision}
+        files = load_files(self.files.model_id, device=self.device.name, **options)
+        if _digests(files.onnx) != sent:
+            raise ModelNotFoundError(
+                f"{files.onnx} on {platform.node()} is not the file that this job was started with."
+            )
+        self.files = files
 
     def processes(self) -> int:
         """Return how many processes share the cores with this one, itself included."""
@@ -98,6 +116,10 @@ class PortableModel:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_sha256": self.sha256, "_opened": None}
+
+
+def _digests(onnx: Path) -> tuple[str, ...]:
+    return tuple(sha256_of(path) for path in (onnx, *sorted(onnx.parent.glob(f"{onnx.name}_data*"))))
 
 
 def share_in_pools(library: Any) -> None:

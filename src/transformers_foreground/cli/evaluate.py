@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -29,6 +30,7 @@ def evaluate(
     ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Delete rows that are there, and start anew.")] = False,
     workers: Annotated[int, typer.Option(min=0, help="Threads that read and measure.")] = 2,
+    report: Annotated[bool, typer.Option("--report", help="Write report.html, with curves and pictures, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON, not as Markdown.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and warnings.")] = False,
 ) -> None:
@@ -59,11 +61,14 @@ def evaluate(
             part=(int(first), int(count)) if part else None,
             restart=restart,
             workers=workers,
+            report=report,
             on_row=on_row,
             on_start=on_start,
         )
     if not quiet:
         typer.echo(summary.to_json() if as_json else summary.to_markdown(), nl=False)
+    if report and summary.complete and not quiet:
+        say(f"The report is {Path(output) / 'report.html'}")
     if not summary.complete:
         say("Rows are missing still: run the other parts.")
     if summary.errors:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers_foreground.evaluation.recipes import Recipe as Recipe
+    from transformers_foreground.evaluation.report import write_report as write_report
     from transformers_foreground.evaluation.runner import evaluate as evaluate
     from transformers_foreground.evaluation.summary import Summary as Summary
 
-_HOME = {"Recipe": "recipes", "Summary": "summary", "evaluate": "runner"}
+_HOME = {"Recipe": "recipes", "Summary": "summary", "evaluate": "runner", "write_report": "report"}
 
-__all__ = ["Recipe", "Summary", "evaluate"]
+__all__ = ["Recipe", "Summary", "evaluate", "write_report"]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,10 +17,12 @@ import numpy as np
 from transformers_foreground.errors import UnsupportedOptionError
 from transformers_foreground.evaluation.aggregates import CURVES, Columns, columns
 from transformers_foreground.evaluation.extras import need
+from transformers_foreground.evaluation.machine import describe
 from transformers_foreground.evaluation.recipes import DatasetSpec
 from transformers_foreground.output import write_whole
 
 _JOB: Final = "job.json"
+_MEASURED: Final = b"measured"  # key in a shard's metadata of what machine made it, and when
 _STALE: Final = 3600.0  # seconds after which a half-written file is nobody's any more
 
 
@@ -116,7 +118,7 @@ class Shards:
         )
 
     def write(self, shard: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write a shard, whole or not at all."""
+        """Write a shard, whole or not at all, and in its metadata what machine made it, and when."""
         pa, pq = need("pyarrow"), need("pyarrow.parquet")
 
         schema = self.schema()
@@ -124,7 +126,9 @@ class Shards:
             {**dict.fromkeys(schema.names), **row, "model": self.model, "dataset": self.dataset.name} for row in rows
         ]
         buffer = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(complete, schema=schema), buffer, compression="zstd")
+        table = pa.Table.from_pylist(complete, schema=schema)
+        table = table.replace_schema_metadata({_MEASURED: json.dumps(describe())})
+        pq.write_table(table, buffer, compression="zstd")
         write_whole(self.path(shard), buffer.getvalue())
 
     def read(self) -> Columns:
@@ -133,7 +137,52 @@ class Shards:
 
         tables = [pq.read_table(self.path(shard)) for shard in range(len(self)) if self._whole(shard)]
         table = pa.concat_tables(tables) if tables else self.schema().empty_table()
-        return {name: _array(table[name], name) for name in table.column_names}
+        return _as_columns(table)
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """What is on disk of one job.
+
+    Attributes:
+        job: What `Shards.begin` was given.
+        rows: The columns of all rows, in order.
+        measured: For each shard that tells, what machine made it, and when.
+    """
+
+    job: Mapping[str, Any]
+    rows: Columns
+    measured: Sequence[Mapping[str, str]]
+
+
+def read_finished(folder: Path, names: Sequence[str]) -> Finished:
+    """Read the rows of a job from its folder alone.
+
+    Args:
+        folder: Where.
+        names: The columns to read; those that the job has not are left out.
+
+    Raises:
+        UnsupportedOptionError: Some are missing or damaged.
+    """
+    pa, pq = need("pyarrow"), need("pyarrow.parquet")
+
+    try:
+        job = json.loads((folder / _JOB).read_text(encoding="utf-8"))
+        tables = []
+        for path in sorted(folder.glob("shard-*.parquet")):
+            there = pq.read_schema(path).names
+            tables.append(pq.read_table(path, columns=[name for name in names if name in there]))
+    except (OSError, ValueError) as error:
+        raise UnsupportedOptionError(f"{folder} cannot be read: {error}") from error
+    if sum(map(len, tables)) != job["pictures"]:
+        raise UnsupportedOptionError(f"{folder} lacks rows. Evaluate again: what is there stays.")
+    measured = [json.loads((table.schema.metadata or {}).get(_MEASURED, b"{}")) for table in tables]
+    return Finished(job, _as_columns(pa.concat_tables(tables)), [entry for entry in measured if entry])
+
+
+def _as_columns(table: Any) -> Columns:
+    return {name: _array(table[name], name) for name in table.column_names}
 
 
 def _array(column: Any, name: str) -> Any:

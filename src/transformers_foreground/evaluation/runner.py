@@ -18,7 +18,9 @@ from transformers_foreground.errors import ForegroundError, ImageError, Unsuppor
 from transformers_foreground.evaluation.extras import need
 from transformers_foreground.evaluation.metrics import ALL
 from transformers_foreground.evaluation.recipes import DatasetSpec, ModelSpec, Recipe, read_recipe
+from transformers_foreground.evaluation.report import NAME, write_report
 from transformers_foreground.evaluation.rows import Shards, job_folder
+from transformers_foreground.evaluation.sheets import contact_sheets
 from transformers_foreground.evaluation.summary import Summary, summarise
 from transformers_foreground.evaluation.truth import Item, Source, Truth, open_source, read_truth
 from transformers_foreground.images import decode
@@ -42,6 +44,7 @@ def evaluate(
     part: tuple[int, int] | None = None,
     restart: bool = False,
     workers: int = 2,
+    report: bool = False,
     on_row: OnRow | None = None,
     on_start: Callable[[int], None] | None = None,
 ) -> Summary:
@@ -49,7 +52,8 @@ def evaluate(
 
     Rows go to `output/rows/MODEL--DATASET/shard-NNNNNN.parquet`, one for each picture; a picture that cannot be read
     or measured is a row with an error. A run that was stopped, or killed, goes on where it was: call it again. Once all
-    rows are there, summary.json, summary.md and summary.tex are written.
+    rows are there, summary.json, summary.md and summary.tex are written. New rows make an older report.html void: it
+    is deleted.
 
     Args:
         recipe: A YAML file, its contents, or a recipe; see `recipes.read_recipe`.
@@ -60,6 +64,8 @@ def evaluate(
             `output`, do all. Whichever ends last writes the summary.
         restart: Delete rows that are there, and start anew.
         workers: Threads that read pictures and measure.
+        report: Write report.html, too, once all rows are there: tables, curves, times, and contact sheets, for which
+            some masks are made again.
         on_row: Told of each new row.
         on_start: Told how many rows are to be made.
 
@@ -91,6 +97,8 @@ def evaluate(
     todo = [[(job, _share(job.shards.missing(), part)) for job in of_model] for of_model in jobs]
     if on_start:
         on_start(sum(len(job.shards.pictures(i)) for of_model in todo for job, missing in of_model for i in missing))
+    if any(missing for of_model in todo for _, missing in of_model):
+        (output / NAME).unlink(missing_ok=True)
     for of_model in todo:
         portable = models.pop(0)  # so that only one model is open at a time
         for job, missing in of_model:
@@ -101,6 +109,8 @@ def evaluate(
     summary = summarise(recipe, everything)
     if summary.complete:
         summary.write(output)
+        if report:
+            write_report(output, sheets=contact_sheets(recipe, sources, output))
     return summary
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from transformers_foreground.env import __version__
+from transformers_foreground.errors import UnsupportedOptionError
 from transformers_foreground.evaluation.aggregates import Aggregate, Columns, aggregates, defined
 from transformers_foreground.evaluation.recipes import Recipe
 from transformers_foreground.evaluation.rows import Shards
@@ -143,6 +144,27 @@ class Summary:
         """Write summary.json, summary.md and summary.tex."""
         for name, text in (("json", self.to_json()), ("md", self.to_markdown()), ("tex", self.to_latex())):
             write_whole(folder / f"summary.{name}", text.encode())
+
+    @classmethod
+    def read(cls, folder: Path) -> Summary:
+        """Read summary.json.
+
+        Raises:
+            UnsupportedOptionError: There is none, or it is of another version.
+        """
+        path = folder / "summary.json"
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            scores = [
+                Score(**{**score, "measures": {name: Figure(**f) for name, f in score["measures"].items()}})
+                for score in raw["scores"]
+            ]
+            comparisons = [Comparison(**comparison) for comparison in raw["comparisons"]]
+            return cls(**{**raw, "scores": tuple(scores), "comparisons": tuple(comparisons)})
+        except FileNotFoundError as error:
+            raise UnsupportedOptionError(f"{folder} holds no finished evaluation: there is no summary.json.") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UnsupportedOptionError(f"{path} cannot be read: {error}. Evaluate again.") from error
 
 
 def summarise(recipe: Recipe, jobs: Sequence[Shards]) -> Summary:

@@ -15,19 +15,21 @@ _INTRODUCTION = (
 )
 
 
-def _aggregate(name: str) -> Aggregate:
+def aggregate_of(name: str) -> Aggregate:
+    """Return the measure of this name."""
     bands = [name.partition("@")[2]] if "@" in name else []
     return next(a for a in (*BINARY, *BOUNDARY, *CORRECTION, *alpha(bands)) if a.name == name)
 
 
-def _by_dataset(summary: Summary) -> dict[str, list[Score]]:
+def by_dataset(summary: Summary) -> dict[str, list[Score]]:
+    """Return each data set's scores, in the summary's order."""
     found: dict[str, list[Score]] = {}
     for score in summary.scores:
         found.setdefault(score.dataset, []).append(score)
     return found
 
 
-def _about(scores: Sequence[Score]) -> str:
+def about_rows(scores: Sequence[Score]) -> str:
     """Return one line on pictures, errors and empty truths."""
     parts = [f"{scores[0].pictures} pictures"]
     for score in scores:
@@ -43,17 +45,22 @@ def _rows(
 ) -> list[list[str]]:
     rows = []
     for name in scores[0].measures:
-        aggregate = _aggregate(name)
+        aggregate = aggregate_of(name)
         figures = [score.measures[name] for score in scores]
         texts = [escape(_figure(figure, aggregate.digits)) for figure in figures]
-        known = [figure.value for figure in figures if figure.value is not None]
-        best = (max if aggregate.higher else min)(known) if len(known) > 1 and len(set(known)) > 1 else None
+        best = best_value(figures, aggregate.higher)
         cells = [
             bold(text) if figure.value is not None and figure.value == best else text
             for text, figure in zip(texts, figures, strict=True)
         ]
         rows.append([f"{escape(aggregate.title)} {arrows[not aggregate.higher]}", *cells])
     return rows
+
+
+def best_value(figures: Sequence[Figure], higher: bool) -> float | None:
+    """Return the value to set in bold; `None` where all are the same, or only one is known."""
+    known = {figure.value for figure in figures if figure.value is not None}
+    return (max if higher else min)(known) if len(known) > 1 else None
 
 
 def _figure(figure: Figure, digits: int) -> str:
@@ -64,13 +71,14 @@ def _figure(figure: Figure, digits: int) -> str:
     return f"{figure.value:.{digits}f} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
 
 
-def _comparison(comparison: Comparison) -> list[str]:
-    digits = _aggregate(comparison.measure).digits
+def comparison_row(comparison: Comparison) -> list[str]:
+    """Return a comparison's cells, below `HEADINGS`."""
+    digits = aggregate_of(comparison.measure).digits
     span = "–"
     if comparison.low is not None and comparison.high is not None:
         span = f"[{comparison.low:+.{digits}f}, {comparison.high:+.{digits}f}]"
     return [
-        _aggregate(comparison.measure).title,
+        aggregate_of(comparison.measure).title,
         f"{comparison.difference:+.{digits}f}",
         span,
         f"{comparison.p_adjusted:.4f}",
@@ -78,15 +86,16 @@ def _comparison(comparison: Comparison) -> list[str]:
     ]
 
 
-def _pairs(summary: Summary, dataset: str) -> dict[tuple[str, str], list[list[str]]]:
-    found: dict[tuple[str, str], list[list[str]]] = {}
+def pairs(summary: Summary, dataset: str) -> dict[tuple[str, str], list[Comparison]]:
+    """Return a data set's comparisons, by the labels of the two models."""
+    found: dict[tuple[str, str], list[Comparison]] = {}
     for comparison in summary.comparisons:
         if comparison.dataset == dataset:
-            found.setdefault((comparison.first, comparison.second), []).append(_comparison(comparison))
+            found.setdefault((comparison.first, comparison.second), []).append(comparison)
     return found
 
 
-_HEADINGS = ("measure", "difference", "95 % interval", "p (Holm)", "real?")
+HEADINGS = ("measure", "difference", "95 % interval", "p (Holm)", "real?")
 
 
 def markdown(summary: Summary) -> str:
@@ -94,13 +103,13 @@ def markdown(summary: Summary) -> str:
     parts = [f"# {summary.name}", _INTRODUCTION.format(**summary.about)]
     if not summary.complete:
         parts.append("**Not complete: rows are missing.**")
-    for dataset, scores in _by_dataset(summary).items():
-        parts += [f"## {dataset}", " ".join(filter(None, [summary.notes.get(dataset), _about(scores)]))]
+    for dataset, scores in by_dataset(summary).items():
+        parts += [f"## {dataset}", " ".join(filter(None, [summary.notes.get(dataset), about_rows(scores)]))]
         table = _rows(scores, str, "**{}**".format, ("↑", "↓"))
         table.append(["seconds per picture, model alone", *(_seconds(score) for score in scores)])
         parts.append(_markdown_table(["", *(score.model for score in scores)], table))
-        for (first, second), rows in _pairs(summary, dataset).items():
-            parts += [f"### {first} less {second}", _markdown_table(_HEADINGS, rows)]
+        for (first, second), compared in pairs(summary, dataset).items():
+            parts += [f"### {first} less {second}", _markdown_table(HEADINGS, [*map(comparison_row, compared)])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -129,16 +138,16 @@ def _tex(text: str) -> str:
 def latex(summary: Summary) -> str:
     """Return a summary in LaTeX: a table for each data set, and one for its comparisons; needs booktabs."""
     parts = [f"% {summary.name}", "% \\usepackage{booktabs}"]
-    for dataset, scores in _by_dataset(summary).items():
+    for dataset, scores in by_dataset(summary).items():
         rows = _rows(scores, _tex, r"\textbf{{{}}}".format, (r"$\uparrow$", r"$\downarrow$"))
-        caption = " ".join(filter(None, [f"{dataset}.", summary.notes.get(dataset), _about(scores)]))
+        caption = " ".join(filter(None, [f"{dataset}.", summary.notes.get(dataset), about_rows(scores)]))
         parts.append(_latex_table(caption, ["", *(_tex(score.model) for score in scores)], rows))
-        for (first, second), compared in _pairs(summary, dataset).items():
+        for (first, second), compared in pairs(summary, dataset).items():
             parts.append(
                 _latex_table(
                     f"{dataset}: {first} less {second}.",
-                    list(map(_tex, _HEADINGS)),
-                    [list(map(_tex, row)) for row in compared],
+                    list(map(_tex, HEADINGS)),
+                    [[_tex(cell) for cell in comparison_row(comparison)] for comparison in compared],
                 )
             )
     return "\n\n".join(parts) + "\n"

@@ -105,7 +105,7 @@ class Comparison:
             seed: Of the noise.
         """
         generator = np.random.default_rng(seed)
-        step = abs(float(np.subtract(*(level_value(level, self._processing) for level in (1, 0)))))
+        step = abs(level_value(1, self._processing) - level_value(0, self._processing))
         result = []
         for sample, plane in zip(self.samples, self._planes, strict=True):
             values = preprocess(sample.read(), self._processing)[None]
