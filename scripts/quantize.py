@@ -12,7 +12,7 @@ from transformers_foreground.errors import ForegroundError
 from transformers_foreground.quantization.evaluation import Bounds
 from transformers_foreground.quantization.plan import Method
 from transformers_foreground.quantization.report import report
-from transformers_foreground.quantization.run import parts_of, quantize
+from transformers_foreground.quantization.run import quantize
 
 
 def main() -> int:
@@ -37,7 +37,7 @@ def main() -> int:
             options.images,
             count=options.count,
             method=None if options.method == "auto" else Method(clip=options.method, percent=options.percentile),
-            keep_float=parts_of(options.keep_float),
+            keep_float=options.keep_float,
             evaluate=options.evaluate,
             evaluate_count=options.evaluate_count,
             curve=options.curve,

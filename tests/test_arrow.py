@@ -21,6 +21,7 @@ from hub_server import HubServer
 from huggingface_hub import constants
 from PIL import Image
 from s3_server import S3Server
+from tiny_data import shade
 from tiny_models import brightness_model, files_of, write_repo
 
 from transformers_foreground import ForegroundMapper, env, storage
@@ -36,12 +37,6 @@ from transformers_foreground.errors import (
 from transformers_foreground.portable import PortableModel
 
 SHADES = [0, 60, 120, 180]
-
-
-def shade(value: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (20 + value, 10), (value, value, value)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def opened(file: bytes) -> Image.Image:

@@ -30,7 +30,8 @@ from transformers_foreground.errors import (
     ModelNotFoundError,
     UnsupportedOptionError,
 )
-from transformers_foreground.loading import ModelFiles, load, load_files
+from transformers_foreground.loading import load
+from transformers_foreground.model_files import ModelFiles, load_files
 
 REPO = "briaai/RMBG-1.4"
 FP32, Q8 = "onnx/model.onnx", "onnx/model_quantized.onnx"

@@ -19,7 +19,7 @@ from tiny_models import files_of, write_repo
 
 from transformers_foreground import env, pipeline
 from transformers_foreground.errors import DownloadError
-from transformers_foreground.loading import load_files
+from transformers_foreground.model_files import load_files
 
 REPO = "briaai/RMBG-1.4"
 MODEL = "onnx/model.onnx"

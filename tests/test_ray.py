@@ -16,6 +16,7 @@ import pytest
 from deadly_store import DeadlyStore, readers
 from PIL import Image
 from s3_server import S3Server
+from tiny_data import shade
 
 from transformers_foreground import ForegroundMapper
 from transformers_foreground.ray import map_batches
@@ -35,12 +36,6 @@ def cluster() -> Iterator[None]:
         ray.cloudpickle.register_pickle_by_value(deadly_store)  # workers do not have this file
         yield
         ray.shutdown()
-
-
-def shade(value: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (20 + value, 10), (value, value, value)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def pixels(mask: bytes) -> Any:

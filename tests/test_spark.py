@@ -15,6 +15,7 @@ import pyarrow.fs
 import pytest
 from deadly_store import DeadlyStore, readers
 from PIL import Image
+from tiny_data import shade
 
 from transformers_foreground import ForegroundMapper
 from transformers_foreground.errors import UnsupportedOptionError
@@ -48,12 +49,6 @@ def spark() -> Iterator[Any]:
         session.sparkContext.setLogLevel("OFF")
         yield session
         session.stop()
-
-
-def shade(value: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (20 + value, 10), (value, value, value)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def assert_masks(rows: Any) -> None:

@@ -1,7 +1,8 @@
-"""Makers of tiny data sets with a truth, and of recipes for them."""
+"""Makers of tiny pictures, of tiny data sets with a truth, and of recipes for them."""
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,13 @@ from PIL import Image
 from tiny_models import write_repo
 
 TITLE = "Tiny & <fast>"
+
+
+def shade(value: int) -> bytes:
+    """Return a PNG of one gray, whose width tells which."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (20 + value, 10), (value, value, value)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def write_pair(folder: Path, name: str, rng: np.random.Generator, size: tuple[int, int] = (32, 48)) -> None:

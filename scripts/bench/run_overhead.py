@@ -21,7 +21,8 @@ from transformers_foreground import pipeline, sessions
 from transformers_foreground.cli import running
 from transformers_foreground.cli.planning import Job
 from transformers_foreground.images import decode
-from transformers_foreground.loading import LoadedModel, installed_device, load, load_files, open_graph
+from transformers_foreground.loading import LoadedModel, installed_device, load, open_graph
+from transformers_foreground.model_files import load_files
 
 STAGES = ("decode", "preprocess", "postprocess", "without_hidden", "put_alpha", "encode_png", "write_whole")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from transformers_foreground.cards import card_for
 from transformers_foreground.env import __version__
-from transformers_foreground.loading import ModelFiles
+from transformers_foreground.model_files import ModelFiles
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetCard

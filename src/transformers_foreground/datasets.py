@@ -54,7 +54,7 @@ class ForegroundMapper:
         batch_size: Pictures for each run of the graph; more than one pays on GPUs only.
         num_workers: Threads that decode and resize; by default two, or one where the process has one core.
         options: device, strict, session_options (a mapping), provider_options and resampling, as for `loading.load`;
-            and the options of `loading.load_files`: dtype, revision, subfolder, cache_dir, token, ...
+            and the options of `model_files.load_files`: dtype, revision, subfolder, cache_dir, token, ...
 
     Attributes:
         errors: How many pictures could not be read, in this process.

@@ -8,8 +8,13 @@ from typing import Any
 from transformers_foreground.errors import MissingExtraError
 
 
-def need(module: str, extra: str) -> Any:
+def need(module: str, extra: str, user: str = "This") -> Any:
     """Import a module of an extra.
+
+    Args:
+        module: Its name.
+        extra: The extra's.
+        user: What needs it, as the error says.
 
     Raises:
         MissingExtraError: It is not installed.
@@ -18,5 +23,5 @@ def need(module: str, extra: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise MissingExtraError(
-            f"This needs {module.partition('.')[0]} ({error}): pip install 'transformers-foreground[{extra}]'"
+            f"{user} needs {module.partition('.')[0]} ({error}): pip install 'transformers-foreground[{extra}]'"
         ) from error

@@ -12,14 +12,8 @@ from transformers import PretrainedConfig
 
 from transformers_foreground.devices import Device
 from transformers_foreground.errors import UnsupportedTaskError
-from transformers_foreground.loading import (
-    LoadedModel,
-    ModelFiles,
-    installed_device,
-    load_files,
-    open_graph,
-    processing_of,
-)
+from transformers_foreground.loading import LoadedModel, installed_device, open_graph, processing_of
+from transformers_foreground.model_files import ModelFiles, load_files
 from transformers_foreground.modeling import ORTModelForForegroundExtraction
 from transformers_foreground.pipelines import BackgroundRemovalPipeline, ForegroundExtractionPipeline
 from transformers_foreground.progress import ProgressCallback, ready

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from transformers_foreground.cpu import cpuinfo
 from transformers_foreground.env import env
 
 if TYPE_CHECKING:
@@ -94,9 +95,6 @@ def _kept(path: Path, stat: os.stat_result) -> Path:
     """Return the name of the optimised form: it changes with everything that the optimisation depends on."""
     import onnxruntime as ort
 
-    try:
-        flags = Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0]
-    except OSError:
-        flags = platform.processor()
+    flags = cpuinfo("flags") or platform.processor()
     facts = (path.resolve(), stat.st_size, stat.st_mtime_ns, ort.__version__, platform.machine(), flags)
     return compiled_folder("onnxruntime") / f"{path.stem}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:24]}.onnx"

@@ -16,7 +16,8 @@ from typing import Any
 from transformers_foreground.downloads import sha256_of
 from transformers_foreground.env import __version__, env
 from transformers_foreground.errors import ModelNotFoundError
-from transformers_foreground.loading import LoadedModel, installed_device, load_files, open_graph, processing_of
+from transformers_foreground.loading import LoadedModel, installed_device, open_graph, processing_of
+from transformers_foreground.model_files import load_files
 from transformers_foreground.preprocessing import Processing
 from transformers_foreground.sessions import usable_cpus
 
@@ -39,7 +40,7 @@ class PortableModel:
         session_options: Attributes of `onnxruntime.SessionOptions`.
         provider_options: Options of the device's execution provider.
         resampling: One of `resampling.RESAMPLINGS`.
-        options: The other options of `loading.load_files`.
+        options: The other options of `model_files.load_files`.
 
     Raises:
         ForegroundError: As `loading.load` says, but for what only opening the file can tell.

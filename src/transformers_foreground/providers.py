@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from transformers_foreground.cpu import cpuinfo
 from transformers_foreground.graph_cache import compiled_folder
 from transformers_foreground.sessions import usable_cpus
 
@@ -44,8 +44,5 @@ def with_defaults(provider: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def has_bf16() -> bool:
     """Whether this CPU multiplies in bfloat16 (AVX-512 BF16 or AMX), as far as Linux tells."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split()
-    except OSError:
-        return False
+    flags = cpuinfo("flags").split()
     return "avx512_bf16" in flags or "amx_bf16" in flags

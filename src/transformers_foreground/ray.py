@@ -66,7 +66,7 @@ def map_batches(
         num_workers: Threads that read, decode and resize; by default two, or one where an actor has one core.
         filesystem: Opens all paths and URIs: of `pyarrow.fs` or fsspec. By default each URI's scheme tells.
         options: device, strict, session_options (a mapping), provider_options and resampling, as for `loading.load`;
-            and the options of `loading.load_files`: dtype, revision, subfolder, cache_dir, token, ...
+            and the options of `model_files.load_files`: dtype, revision, subfolder, cache_dir, token, ...
 
     Returns:
         The dataset with its new columns; lazy, as all of Ray Data.

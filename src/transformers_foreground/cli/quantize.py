@@ -41,7 +41,6 @@ def quantize(
     """Make a faster int8 file of a model, and measure how far from fp32 it is."""
     from transformers_foreground.quantization.plan import Method
     from transformers_foreground.quantization.report import table
-    from transformers_foreground.quantization.run import parts_of
     from transformers_foreground.quantization.run import quantize as run
 
     with working() as tell:
@@ -50,7 +49,7 @@ def quantize(
             images,
             count=count,
             method=None if method == "auto" else Method(clip=method, percent=percentile),
-            keep_float=parts_of(keep_float),
+            keep_float=keep_float,
             evaluate=evaluate or (),
             output=output,
             say=tell,

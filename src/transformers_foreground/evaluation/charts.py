@@ -214,9 +214,9 @@ def strip(label: str, seconds: Values, axis: Axis, style: int) -> Html:
         style: Which colour.
     """
     shown = seconds if len(seconds) <= _TICKS else np.quantile(seconds, np.linspace(0, 1, _TICKS))
-    low, middle, high = (1000 * axis.share(float(value)) for value in np.quantile(seconds, [0.25, 0.5, 0.75]))
     ticks = "".join(f"M{1000 * axis.share(float(value)):.0f} 5V19" for value in np.sort(shown))
-    first, second, third = np.quantile(seconds, [0.25, 0.5, 0.75])
+    first, second, third = quartiles = [float(value) for value in np.quantile(seconds, [0.25, 0.5, 0.75])]
+    low, middle, high = (1000 * axis.share(value) for value in quartiles)
     told = f"{label}: median {second:.3f} s, middle half {first:.3f} to {third:.3f} s, {len(seconds)} pictures"
     return tag(
         "svg",

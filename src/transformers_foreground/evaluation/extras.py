@@ -2,21 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from functools import partial
 
-from transformers_foreground.errors import MissingExtraError
+from transformers_foreground import extras
 
-
-def need(module: str) -> Any:
-    """Import a module of the extra.
-
-    Raises:
-        MissingExtraError: It is not installed.
-    """
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(
-            f"Evaluation needs {module.partition('.')[0]} ({error}): pip install 'transformers-foreground[eval]'"
-        ) from error
+need = partial(extras.need, extra="eval", user="Evaluation")

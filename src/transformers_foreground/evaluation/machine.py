@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 from datetime import datetime, timezone
 from importlib.metadata import version
-from pathlib import Path
+
+from transformers_foreground.cpu import processor
 
 
 def describe() -> dict[str, str]:
@@ -13,19 +14,10 @@ def describe() -> dict[str, str]:
     from transformers_foreground.sessions import usable_cpus
 
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": str(usable_cpus()),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "onnxruntime": version("onnxruntime"),
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())

@@ -175,9 +175,7 @@ def _times(dataset: str, finished: Sequence[tuple[str, Finished]]) -> Html | Non
         if len(times):
             low, middle, high = np.quantile(times, [0.05, 0.5, 0.95])
             cells = [tag("td", strip(label, times, axis, number)), tag("td", f"{middle:.3f}")]
-            rows.append(
-                tag("tr", tag("th", label, scope="row"), *cells, tag("td", f"{low:.3f} to {high:.3f}"), class_=None)
-            )
+            rows.append(tag("tr", tag("th", label, scope="row"), *cells, tag("td", f"{low:.3f} to {high:.3f}")))
     headings = ["model", axis.header(), "median", "5 % to 95 %"]
     return join(
         tag("h3", "Time"),

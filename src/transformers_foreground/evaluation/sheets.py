@@ -108,7 +108,8 @@ def contact_sheets(recipe: Recipe, sources: Mapping[str, Source], output: Path) 
         loaded = PortableModel(model.id, **model.options).open()
         for spec, places in wanted:
             for place, item in zip(places, sources[spec.name].read(places), strict=True):
-                pairs = _panels(item, spec, model.label, loaded)
+                known = (spec.name, place, "") in panels
+                pairs = _panels(item, spec, model.label, loaded, known)
                 panels.update({(spec.name, place, name): pair for name, pair in pairs.items()})
     return {name: [_sheet(name, choice, panels) for choice in chosen] for name, chosen in choices.items()}
 
@@ -174,8 +175,10 @@ def _told(figures: Sequence[Aggregate], rows: Columns, place: int) -> list[str]:
     return [f"{figure.title} {value:.{figure.digits}f}" for figure, value in values if not np.isnan(value)][:3]
 
 
-def _panels(item: Item, spec: DatasetSpec, model: str, loaded: LoadedModel) -> dict[str, tuple[Panel, Panel]]:
-    """Return image and truth, under no model's name, and a model's mask and |Δ|."""
+def _panels(
+    item: Item, spec: DatasetSpec, model: str, loaded: LoadedModel, known: bool
+) -> dict[str, tuple[Panel, Panel]]:
+    """Return a model's mask and |Δ|; and, unless another model's have brought them, image and truth under no name."""
     from transformers_foreground.sessions import forward
 
     if item.error is not None:
@@ -185,10 +188,10 @@ def _panels(item: Item, spec: DatasetSpec, model: str, loaded: LoadedModel) -> d
     target = truth.alpha if "alpha" in spec.measures else truth.mask.astype(np.float64)
     plane = forward(loaded.graph, preprocess(image.pixels, loaded.processing)[None])[0, 0]
     mask = postprocess(plane, image.height, image.width, loaded.processing)
-    return {
-        "": (_panel("image", image.rgb()), _panel("truth", np.rint(target * 255).astype(np.uint8))),
-        model: (_panel(model, mask), _panel(f"|Δ| {model}", _delta(mask, target, truth))),
-    }
+    panels = {model: (_panel(model, mask), _panel(f"|Δ| {model}", _delta(mask, target, truth)))}
+    if not known:
+        panels[""] = _panel("image", image.rgb()), _panel("truth", np.rint(target * 255).astype(np.uint8))
+    return panels
 
 
 def _delta(mask: NDArray[np.uint8], target: NDArray[np.float64], truth: Truth) -> NDArray[np.uint8]:

@@ -41,6 +41,16 @@ def level_value(level: int, processing: Processing) -> float:
     return float(values.flat[int(np.argmax(np.abs(values)))])
 
 
+def compared(name: str, plane: Plane, other: Plane) -> Picture:
+    """Return the figures of a picture: how far a plane is from fp32's, which comes first."""
+    full = bool(np.mean(plane > 0.5) >= NEARLY_EMPTY)
+    return Picture(
+        name=name,
+        difference=float(np.mean(np.abs(other - plane), dtype=np.float64)),
+        iou=intersection_over_union(plane, other) if full else None,
+    )
+
+
 class Comparison:
     """Pictures with what fp32 makes of them, against which any number of quantised graphs is held.
 
@@ -83,16 +93,10 @@ class Comparison:
             pixels = sample.read()
             other = plane_of(session, preprocess(pixels, self._processing)[None])
             ours = self._against_truth(sample, other, pixels.shape) if original and truth else None
-            full = bool(np.mean(plane > 0.5) >= NEARLY_EMPTY)
-            result.append(
-                Picture(
-                    name=sample.name,
-                    difference=float(np.mean(np.abs(other - plane), dtype=np.float64)),
-                    iou=intersection_over_union(plane, other) if full else None,
-                    s_measure=(original[0], ours[0]) if original and ours else None,
-                    mae=(original[1], ours[1]) if original and ours else None,
-                )
-            )
+            picture = compared(sample.name, plane, other)
+            if original and ours:
+                picture = replace(picture, s_measure=(original[0], ours[0]), mae=(original[1], ours[1]))
+            result.append(picture)
             progress()
         return result
 
@@ -111,9 +115,7 @@ class Comparison:
             values = preprocess(sample.read(), self._processing)[None]
             noise = generator.uniform(-levels * step, levels * step, values.shape)
             other = plane_of(session, (values + noise).astype(np.float32))
-            full = bool(np.mean(plane > 0.5) >= NEARLY_EMPTY)
-            difference = float(np.mean(np.abs(other - plane), dtype=np.float64))
-            result.append(Picture(sample.name, difference, intersection_over_union(plane, other) if full else None))
+            result.append(compared(sample.name, plane, other))
         return result
 
     def subset(self, indices: Sequence[int]) -> Comparison:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import platform
-from collections.abc import Sequence
-from pathlib import Path
 
+from transformers_foreground.cpu import processor
 from transformers_foreground.quantization.evaluation import Bounds
 from transformers_foreground.quantization.run import Outcome, Variant
 
@@ -126,14 +124,5 @@ def _machine() -> str:
 
     from transformers_foreground.sessions import usable_cpus
 
-    names = (line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name"))
-    cpu = next(names, platform.processor() or platform.machine())
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    return f"{cpu} ({usable_cpus()} cores), onnxruntime {ort.__version__}{load}"
-
-
-def _cpuinfo() -> Sequence[str]:
-    try:
-        return Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return []
+    return f"{processor()} ({usable_cpus()} cores), onnxruntime {ort.__version__}{load}"

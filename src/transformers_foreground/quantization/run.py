@@ -93,8 +93,8 @@ def quantize(
         images: Folders or datasets to calibrate on; see `pictures.samples`.
         count: How many pictures to calibrate on. As many as 12 more of `images` choose between methods.
         method: How to quantise; `None` chooses the percentile on the tuning pictures.
-        keep_float: How many parts of the graph to leave float (the most sensitive by their cost); their names; or
-            `"auto"`: as many as the tuning pictures need to keep the bounds, at most four.
+        keep_float: How many parts of the graph to leave float (the most sensitive by their cost); their names, in a
+            list or with commas; or `"auto"`: as many as the tuning pictures need to keep the bounds, at most four.
         evaluate: Folders to evaluate on, with masks or not. None of the pictures above is used again. Nothing given:
             what is left of `images`.
         evaluate_count: Most pictures to take of each.
@@ -113,6 +113,8 @@ def quantize(
         images = [images]
     bounds = bounds or Bounds()
     job = Work(model, output, say)
+    wanted = _wanted(keep_float)
+    kept = wanted if isinstance(wanted, (int, str)) else job.named(wanted)
     calibration, tuning, left = divide(images, count)
     known = {sample.sha256 for sample in (*calibration, *tuning)}
     held = [s for source in evaluate for s in samples(source, evaluate_count, known)] if evaluate else left
@@ -122,7 +124,7 @@ def quantize(
     say(f"Calibrating on {len(calibration)} pictures.")
     job.calibrate(calibration)
     say(f"Choosing on {len(tuning)} more.")
-    chosen, parts = job.choose(tuning, method, keep_float, bounds)
+    chosen, parts = job.choose(tuning, method, kept, bounds)
     say(f"Chosen: {chosen}. Evaluating on {len(held)} held-out pictures.")
     job.compare_on(held)
     data = job.quantised(chosen)
@@ -160,11 +162,11 @@ def quantize(
     )
 
 
-def parts_of(text: str) -> int | str | list[str]:
-    """Return what `keep_float` means by a word of the command line: `auto`, a number, or names with commas."""
-    if text == "auto":
-        return text
-    return int(text) if text.isdecimal() else [name.strip() for name in text.split(",") if name.strip()]
+def _wanted(keep_float: int | str | Sequence[str]) -> int | str | Sequence[str]:
+    """Return what `keep_float` means: `"auto"`, a number, or a list of names."""
+    if not isinstance(keep_float, str) or keep_float == "auto":
+        return keep_float
+    return int(keep_float) if keep_float.isdecimal() else [n.strip() for n in keep_float.split(",") if n.strip()]
 
 
 def divide(images: Sequence[str | Path], count: int) -> tuple[list[Sample], list[Sample], list[Sample]]:

@@ -9,7 +9,8 @@ from typing import Final
 
 from transformers_foreground.env import __version__
 from transformers_foreground.errors import UnsupportedOptionError
-from transformers_foreground.loading import installed_device, load_files, open_graph, processing_of
+from transformers_foreground.loading import installed_device, open_graph, processing_of
+from transformers_foreground.model_files import load_files
 from transformers_foreground.preprocessing import Processing, preprocess, target_size
 from transformers_foreground.quantization import plan
 from transformers_foreground.quantization.calibration import ChannelHistogram, collect, open_session
@@ -61,7 +62,7 @@ class Work:
         height, width = (target_size(1, 1, self._processing)) if "width" in size else (None, None)
         self._graph = simplify(onnx.load(files.onnx), height, width)
         self._float_bytes = bytes(self._graph.SerializeToString(deterministic=True))
-        ends = [float(level_value(level, self._processing)) for level in (0, 255)]
+        ends = [level_value(level, self._processing) for level in (0, 255)]
         self._input_range = (min(*ends, 0.0), max(*ends, 0.0))
         self._histograms: Mapping[str, ChannelHistogram] = {}
         self._held: Comparison | None = None
@@ -79,10 +80,9 @@ class Work:
         return bytes(graph.SerializeToString(deterministic=True))
 
     def choose(
-        self, samples: Sequence[Sample], method: Method | None, keep_float: int | str | Sequence[str], bounds: Bounds
+        self, samples: Sequence[Sample], method: Method | None, keep_float: int | str | Sequence[Part], bounds: Bounds
     ) -> tuple[Method, list[str]]:
         """Choose how to quantise, by the tuning pictures, and which parts to leave float."""
-        named = [] if isinstance(keep_float, (int, str)) else self._named(keep_float)
         comparison = Comparison(samples, self._processing, self._original)
         # Half-way to perfect: pictures that were not chosen by fare a little worse.
         limits = replace(bounds, pictures=0, worst_iou=(1 + bounds.worst_iou) / 2 - 0.005)
@@ -97,8 +97,8 @@ class Work:
         results = [(candidate, measure(candidate)) for candidate in candidates]
         best, pictures = min(results, key=lambda pair: loss(pair[1]))
         if not isinstance(keep_float, (int, str)):
-            nodes = {node for part in named for node in part.nodes}
-            return replace(best, keep_float=tuple(sorted({*best.keep_float, *nodes}))), [part.name for part in named]
+            nodes = {node for part in keep_float for node in part.nodes}
+            return replace(best, keep_float=tuple(sorted({*best.keep_float, *nodes}))), [p.name for p in keep_float]
         wanted = MOST_PARTS if keep_float == "auto" else int(keep_float)
         enough = keep_float == "auto" and not failures(summarise(pictures), [], limits)
         if wanted == 0 or enough or best.keep_float:
@@ -117,8 +117,12 @@ class Work:
                 break
         return best, names
 
-    def _named(self, names: Sequence[str]) -> list[Part]:
-        """Return the parts of these names."""
+    def named(self, names: Sequence[str]) -> list[Part]:
+        """Return the parts of these names.
+
+        Raises:
+            UnsupportedOptionError: There are no such parts.
+        """
         known = {part.name: part for part in parts(self._graph)}
         unknown = [name for name in names if name not in known]
         if unknown:
@@ -184,7 +188,7 @@ class Work:
         if chosen.keep_float:
             methods.append(replace(chosen, balance=False))
             kept: tuple[str, ...] = ()
-            for part in self._named(float_parts[:-1]):
+            for part in self.named(float_parts[:-1]):
                 kept = tuple(sorted({*kept, *part.nodes}))
                 methods.append(replace(chosen, keep_float=kept))
             first = next((part for part in parts(self._graph) if part.name not in float_parts), None)
