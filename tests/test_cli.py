@@ -23,6 +23,7 @@ from typer.testing import CliRunner, Result
 from transformers_foreground import env, loading
 from transformers_foreground.cli import app, running
 from transformers_foreground.cli.planning import Job, plan
+from transformers_foreground.cli.style import Style
 
 SRC = str(Path(__file__).resolve().parents[1] / "src")
 MAIN = "from transformers_foreground.cli import main; main()"
@@ -107,11 +108,11 @@ def test_existing_results_are_kept_without_force(photo: Path) -> None:
 
 
 def test_a_result_that_appears_meanwhile_is_kept(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def encode(_: Image.Image) -> bytes:
+    def encode(*_: object) -> bytes:
         Path("photo.cutout.png").write_bytes(b"another's")
         return b"ours"
 
-    monkeypatch.setattr(running, "encode_png", encode)
+    monkeypatch.setattr(Style, "encode", encode)
     assert run("photo.png").exit_code == 1
     assert Path("photo.cutout.png").read_bytes() == b"another's"
 
@@ -231,7 +232,7 @@ def places(here: Path) -> None:
         (["a.jpg"], "x.png", ["x.png"]),
         (["a.jpg"], "new/X.PNG", ["new/X.PNG"]),
         (["a.jpg"], "/dev/null", ["/dev/null"]),
-        (["a.jpg"], "x.jpg", r"Results are PNG files, so -o x\.jpg .* Use x\.png, or x\.jpg/"),
+        (["a.jpg"], "x.jpg", r"Results are PNG files, so -o x\.jpg .* Use x\.png, or --format .* or x\.jpg/"),
         (["a.jpg"], "old.txt", "Results are PNG files"),
         (["a.jpg", "d/b"], "old.png", r"-o old\.png is a file\. Several pictures, or a folder, need a folder"),
         (["d"], "old.png", r"-o old\.png is a file"),
@@ -281,7 +282,7 @@ def test_plan_of_many_is_fast() -> None:
         (["--mask-only"], "Missing argument"),
         (["models", "fetch", "xuebinqin/u2netp", "--dtype", "fp7"], "'--dtype'.*fp7"),
         (["-", "--json"], "--json writes to standard output, and so does this picture"),
-        (["photo.png", "-o", "photo.jpg"], "Results are PNG files"),
+        (["photo.png", "-o", "photo.jpg"], "JPEG has no alpha"),
     ],
 )
 def test_usage_errors(args: list[str], message: str, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,18 +359,22 @@ def test_a_folder_without_permission(photo: Path, monkeypatch: pytest.MonkeyPatc
     assert "photo.cutout.png cannot be written: no permission to write in" in result.stderr
 
 
-@pytest.mark.parametrize("stage", ["preprocess", "postprocess", "encode_png"])
-def test_too_little_memory_for_one_picture(stage: str, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("place", "stage"), [(running, "preprocess"), (running, "postprocess"), (Style, "render"), (Style, "encode")]
+)
+def test_too_little_memory_for_one_picture(
+    place: Any, stage: str, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copy(photo, "other.png")
-    real, calls = getattr(running, stage), []
+    real, calls = getattr(place, stage), []
 
     def once(*args: Any) -> Any:
         calls.append(args)
-        if len(calls) == 1:
+        if len(calls) == 2:  # the first of a style's is its check
             raise MemoryError
         return real(*args)
 
-    monkeypatch.setattr(running, stage, once)
+    monkeypatch.setattr(place, stage, once)
     result = run("photo.png", "other.png")
     assert result.exit_code == 1
     assert re.search(r"failed: (photo|other)\.png: not enough memory", result.stderr)

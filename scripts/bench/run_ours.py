@@ -1,4 +1,7 @@
-"""Worker: this package, by what its command runs. `run_ours.py MODEL DEVICE DTYPE [WORKERS]`."""
+"""Worker: this package, by what its command runs, but with plain colours, as peers have them.
+
+`run_ours.py MODEL DEVICE DTYPE [WORKERS]`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from protocol import serve
 from transformers_foreground import __version__
 from transformers_foreground.cli import running
 from transformers_foreground.cli.planning import Job
+from transformers_foreground.cli.style import Style
 from transformers_foreground.loading import load
 
 
@@ -24,7 +28,7 @@ def main() -> None:
     loaded = load(model, device=device, dtype=dtype, strict=True)
 
     def run(jobs: Sequence[Job]) -> None:
-        for outcome in running.run(loaded, jobs, mask_only=False, force=True):
+        for outcome in running.run(loaded, jobs, Style(options={"decontaminate": False}), force=True):
             if isinstance(outcome, Exception):
                 raise outcome
 

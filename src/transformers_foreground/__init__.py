@@ -19,6 +19,7 @@ _HOME = {
     "ForegroundImageProcessor": "processing",
     "ForegroundMapper": "datasets",
     "ORTModelForForegroundExtraction": "modeling",
+    "cutout": "cutouts",
     "pipeline": "factory",
     "register": "registration",
 }
@@ -32,6 +33,7 @@ __all__ = [
     "ForegroundMapper",
     "ORTModelForForegroundExtraction",
     "__version__",
+    "cutout",
     "env",
     "pipeline",
     "register",

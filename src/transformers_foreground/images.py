@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from .arrays import from_array, from_tensor
 from .errors import ImageError
 from .sources import name_of, open_stream, unreadable
 from .srgb import srgb_profile
@@ -47,6 +48,7 @@ ImageInput: TypeAlias = (
 
 _PROGRAMS: Final = {"EPS", "WMF"}  # their readers hand the file to Ghostscript or to Windows
 _HEIF: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+_ORIENTATION: Final = 0x0112
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -66,10 +68,15 @@ class DecodedImage:
         pixels: uint8 (H, W, C), contiguous, C being 1 (gray), 3 (RGB) or 4 (RGB and straight alpha). Not to
             be written to: it may be the caller's own array.
         name: How to call the picture in messages.
+        profile: Its ICC profile, if it was converted from that; else empty.
+        exif: Its EXIF data, if it has any.
     """
 
     pixels: NDArray[np.uint8]
     name: str
+    profile: bytes = b""
+    exif: Image.Exif | None = None
+    _unconverted: Image.Image | None = None  # upright, with the profile's own values
 
     @property
     def width(self) -> int:
@@ -84,6 +91,10 @@ class DecodedImage:
         if self.pixels.shape[2] == 1:
             return np.repeat(self.pixels, 3, axis=2)
         return np.ascontiguousarray(self.pixels[..., :3])
+
+    def in_own_space(self) -> NDArray[np.uint8]:
+        """Return uint8 (H, W, 3) as `rgb`, but in the colour space of `profile` if there is one."""
+        return self.rgb() if self._unconverted is None else np.asarray(self._unconverted.convert("RGB"))
 
 
 def decode(
@@ -108,13 +119,13 @@ def decode(
     """
     name = name_of(source)
     if isinstance(source, Image.Image):
-        return DecodedImage(_pixels(source, name, max_pixels), name)
+        return _decoded(source, name, max_pixels)
     if isinstance(source, np.ndarray):
-        return DecodedImage(_from_array(source, name, channels_first=False), name)
+        return DecodedImage(from_array(source, name, channels_first=False), name)
     if hasattr(source, "detach") and hasattr(source, "cpu"):
-        return DecodedImage(_from_array(_from_tensor(source, name), name, channels_first=True), name)
+        return DecodedImage(from_array(from_tensor(source, name), name, channels_first=True), name)
     with open_stream(source, name, timeout, max_bytes) as stream:
-        return DecodedImage(_pixels(_identify(stream, name), name, max_pixels), name)
+        return _decoded(_identify(stream, name), name, max_pixels)
 
 
 def _identify(stream: IO[bytes], name: str) -> Image.Image:
@@ -179,8 +190,8 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _pixels(image: Image.Image, name: str, max_pixels: int) -> NDArray[np.uint8]:
-    """Decode an opened image: uint8 (H, W, C)."""
+def _decoded(image: Image.Image, name: str, max_pixels: int) -> DecodedImage:
+    """Decode an opened image."""
     width, height = image.size
     if width * height == 0:
         raise unreadable(name, f"it has no pixels ({width}x{height})")
@@ -189,27 +200,47 @@ def _pixels(image: Image.Image, name: str, max_pixels: int) -> NDArray[np.uint8]
         raise unreadable(name, why)
     try:
         image.load()
-        image = _upright(image)
+        exif = _exif(image)
+        image = _upright(image, exif)
         if image.mode.startswith("I"):
-            return _high_byte(np.asarray(image), name)
+            return DecodedImage(_high_byte(np.asarray(image), name), name, exif=exif)
         if image.mode == "F":
             raise unreadable(name, "PIL mode F has no set range; scale it to 0..255 and convert it to 'L'")
-        pixels = np.asarray(_eight_bit(image))
+        converted = _eight_bit(image)
+        pixels = np.asarray(converted)
     except ImageError:
         raise
     except Exception as error:  # as in _identify
         reason = _reason(error)
         why = "the file is truncated; get the whole of it" if "truncated" in reason else "its data is damaged"
         raise unreadable(name, f"{why} ({reason})") from error
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    profile = image.info.get("icc_profile")
+    if profile and image.mode in ("RGB", "RGBA") and _is_rgb(profile):
+        return DecodedImage(pixels, name, profile, exif, image)
+    return DecodedImage(pixels, name, exif=exif)
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    # Not ImageOps.exif_transpose: it copies upright images too, and rewrites EXIF data, which may fail.
+def _exif(image: Image.Image) -> Image.Exif | None:
     try:
-        orientation = image.getexif().get(0x0112)
+        exif = image.getexif()
+        exif.get(_ORIENTATION)  # values are read when they are asked for
+        return exif or None
     except Exception:  # broken EXIF data is no reason to refuse the picture
-        return image
+        return None
+
+
+def _is_rgb(profile: Any) -> bool:
+    """Whether an ICC profile can be read, and is one for RGB."""
+    try:
+        return ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip() == "RGB"
+    except (ImageCms.PyCMSError, OSError, TypeError):
+        return False
+
+
+def _upright(image: Image.Image, exif: Image.Exif | None) -> Image.Image:
+    # Not ImageOps.exif_transpose: it copies upright images too, and rewrites EXIF data, which may fail.
+    orientation = exif.get(_ORIENTATION) if exif else None
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
@@ -250,37 +281,3 @@ def _to_srgb(image: Image.Image, profile: Any) -> Image.Image:
         except (ImageCms.PyCMSError, OSError, TypeError):
             pass  # as in Node: pixels stay as they are under a profile that is broken or for another mode
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _from_tensor(tensor: Any, name: str) -> NDArray[Any]:
-    try:
-        tensor = tensor.detach().cpu()
-        if tensor.is_floating_point():
-            tensor = tensor.float()  # numpy knows no bfloat16
-        return np.asarray(tensor)
-    except Exception as error:  # sparse, quantised or meta tensors
-        raise unreadable(name, f"the tensor cannot be turned into an array ({error})") from error
-
-
-def _from_array(array: NDArray[Any], name: str, *, channels_first: bool) -> NDArray[np.uint8]:
-    """Bring (H, W), (H, W, C) or, if told so, (C, H, W) to uint8 (H, W, C)."""
-    shape = array.shape
-    if array.size == 0:
-        raise unreadable(name, f"it has no pixels (shape {shape})")
-    if array.ndim == 2:
-        array = array[..., None]
-    elif channels_first and array.ndim == 3:
-        array = np.moveaxis(array, 0, 2)
-    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
-        want, turn = ("(C, H, W)", "permute(2, 0, 1)") if channels_first else ("(H, W, C)", "transpose(1, 2, 0)")
-        raise unreadable(name, f"its shape {shape} is not (H, W) or {want} with 1, 3 or 4 channels; {turn} may help")
-    if array.dtype == np.bool_:
-        array = array.astype(np.uint8) * np.uint8(255)
-    elif np.issubdtype(array.dtype, np.floating):
-        low, high = array.min(), array.max()
-        if not (low >= 0 and high <= 1):  # this way round, NaN is refused too
-            raise unreadable(name, f"its floats go from {low} to {high}; scale them to [0, 1], or pass uint8 (0..255)")
-        array = np.rint(array * 255).astype(np.uint8)
-    elif array.dtype != np.uint8:
-        raise unreadable(name, f"its dtype is {array.dtype}; pass uint8 (0..255), bool, or floats in [0, 1]")
-    return np.ascontiguousarray(array)

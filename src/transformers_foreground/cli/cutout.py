@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
-import json
+import os
 import shlex
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from transformers_foreground.cli.console import complain, download_bar, progress_bar, say
+from transformers_foreground.cli.console import (
+    complain,
+    download_bar,
+    progress_bar,
+    say,
+)
 from transformers_foreground.cli.options import (
     DEFAULT_MODEL,
+    MANY,
+    MODEL,
+    RESULT,
+    BackgroundOption,
     DeviceOption,
     DtypeOption,
+    FormatOption,
     ModelOption,
+    RefineOption,
     ResamplingOption,
+    pad_of,
 )
-from transformers_foreground.cli.planning import Job, check_standard_output, plan
+from transformers_foreground.cli.planning import (
+    STDIO,
+    Job,
+    check_standard_output,
+    kind_for,
+    plan,
+)
 from transformers_foreground.errors import (
     DownloadError,
     ForegroundError,
@@ -28,20 +48,137 @@ from transformers_foreground.errors import (
 
 def cutout(
     pictures: Annotated[
-        list[str], typer.Argument(metavar="PICTURE", help="Files, folders or URLs; - reads standard input.")
+        list[str],
+        typer.Argument(metavar="PICTURE", help="Files, folders or URLs; - reads standard input."),
     ],
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", help="A folder for the results; or, for one picture, a PNG file. - is stdout."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="A folder for the results; or, for one picture, a file. - is stdout.",
+        ),
     ] = None,
-    mask_only: Annotated[bool, typer.Option("--mask-only", help="Write the grey mask, not the cut-out.")] = False,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite results that exist.")] = False,
+    mask_only: Annotated[
+        bool,
+        typer.Option(
+            "--mask-only",
+            help="Write the grey mask, not the cut-out.",
+            rich_help_panel=RESULT,
+        ),
+    ] = False,
+    background: BackgroundOption = None,
+    shadow: Annotated[
+        bool,
+        typer.Option("--shadow", help="A soft shadow below the object.", rich_help_panel=RESULT),
+    ] = False,
+    crop: Annotated[
+        bool,
+        typer.Option("--crop", help="Crop to the object.", rich_help_panel=RESULT),
+    ] = False,
+    pad: Annotated[
+        str,
+        typer.Option(
+            help="Room on each side: pixels, or 10% of the side.",
+            rich_help_panel=RESULT,
+        ),
+    ] = "0",
+    max_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Shrink to so many pixels at the longer side.",
+            rich_help_panel=RESULT,
+        ),
+    ] = None,
+    decontaminate: Annotated[
+        bool,
+        typer.Option(
+            "--decontaminate/--no-decontaminate",
+            help="Take the old background out of the colours of soft edges.",
+            rich_help_panel=RESULT,
+        ),
+    ] = True,
+    refine: RefineOption = None,
+    keep_hidden: Annotated[
+        bool,
+        typer.Option(
+            "--keep-hidden",
+            help="Keep colours where alpha is 0.",
+            rich_help_panel=RESULT,
+        ),
+    ] = False,
+    file_format: FormatOption = None,
+    quality: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=100,
+            help="Of webp (else lossless), avif and jpeg.",
+            rich_help_panel=RESULT,
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Skip pictures whose result is newer; redo older ones.",
+            rich_help_panel=MANY,
+        ),
+    ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            "-w",
+            help="Go on with pictures that come; Ctrl-C ends.",
+            rich_help_panel=MANY,
+        ),
+    ] = False,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            max=64,
+            help="Threads that read and write, beside the model's.",
+            rich_help_panel=MANY,
+        ),
+    ] = 2,
+    contact_sheet: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Show pictures and results on one page.",
+            rich_help_panel=MANY,
+        ),
+    ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Add each picture's fate to a file, as JSON lines.",
+            rich_help_panel=MANY,
+        ),
+    ] = None,
     model: ModelOption = DEFAULT_MODEL,
     device: DeviceOption = "cpu",
     dtype: DtypeOption = "auto",
     resampling: ResamplingOption = None,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the model.")] = None,
-    local_files_only: Annotated[bool, typer.Option("--local-files-only", help="Never open a connection.")] = False,
+    revision: Annotated[
+        str | None,
+        typer.Option(help="Branch, tag or commit of the model.", rich_help_panel=MODEL),
+    ] = None,
+    local_files_only: Annotated[
+        bool,
+        typer.Option(
+            "--local-files-only",
+            help="Never open a connection.",
+            rich_help_panel=MODEL,
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Tell each picture's fate as a line of JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors and warnings.")] = False,
 ) -> None:
@@ -49,31 +186,130 @@ def cutout(
 
     Exit code: 0 when all are done, 1 when some failed (each is named), 2 when the command itself is wrong.
     """
-    jobs = plan(pictures, output, "mask" if mask_only else "cutout")
-    check_standard_output(jobs, as_json)
-    from transformers_foreground.cli.running import problem, run
+    kind = kind_for(output, file_format)
+    name = "mask" if mask_only else "cutout"
+    planned = plan(pictures, output, name, kind, may_be_none=watch)
+    check_standard_output(planned, as_json)
+    _check_together(pictures, output, contact_sheet, watch=watch, resume=resume, force=force)
+    from transformers_foreground.cli.running import run
+    from transformers_foreground.cli.style import Style
+    from transformers_foreground.cli.telling import Telling
 
-    outcomes: Any = [problem(job, force) for job in jobs]
-    if not all(outcomes):  # else there is nothing to load a model for
-        options = {
-            "device": device,
-            "dtype": dtype,
-            "resampling": resampling,
-            "revision": revision,
-            "local_files_only": local_files_only,
-        }
-        loaded = _load(model, jobs[0], quiet or as_json, options)
-        outcomes = run(loaded, jobs, mask_only=mask_only, force=force)
-    failed = 0
-    with progress_bar(len(jobs), quiet or as_json or len(jobs) == 1) as advance:
-        for job, outcome in zip(jobs, outcomes, strict=True):
-            failed += isinstance(outcome, ForegroundError)
-            advance()
-            _tell(job, outcome, as_json=as_json, quiet=quiet)
-    if failed:
-        if len(jobs) > 1:
-            say(f"{failed} of {len(jobs)} pictures failed.")
+    try:
+        style = Style.of(
+            mask_only=mask_only,
+            kind=kind,
+            quality=quality,
+            background=background,
+            shadow=shadow,
+            crop=crop,
+            pad=pad_of(pad),
+            max_size=max_size,
+            decontaminate=decontaminate,
+            refine=refine,
+            keep_hidden=keep_hidden,
+        )
+    except ForegroundError as error:
+        raise typer.BadParameter(str(error)) from error
+    telling = Telling(as_json, quiet, log, contact_sheet)
+    force = force or resume or watch
+    loaded: Any = None
+
+    def cut(todo: list[Job]) -> Iterable[Any]:
+        nonlocal loaded
+        if loaded is None:
+            options: dict[str, Any] = {"device": device, "dtype": dtype, "resampling": resampling}
+            options |= {"revision": revision, "local_files_only": local_files_only}
+            loaded = _load(model, todo[0], quiet or as_json, options)
+        return run(
+            loaded,
+            todo,
+            style,
+            force=force,
+            workers=jobs,
+            cells=contact_sheet is not None,
+        )
+
+    try:
+        _do(planned, cut, telling, force=force, resume=resume or watch)
+        if watch:
+            _watch(
+                lambda: plan(pictures, output, name, kind, may_be_none=True),
+                cut,
+                telling,
+            )
+    finally:
+        telling.finish()
+    if telling.failed:
+        if len(planned) > 1:
+            say(f"{telling.failed} of {len(planned)} pictures failed.")
         raise typer.Exit(1)
+
+
+def _check_together(
+    pictures: list[str],
+    output: str | None,
+    sheet: Path | None,
+    *,
+    watch: bool,
+    resume: bool,
+    force: bool,
+) -> None:
+    """Refuse options that contradict each other."""
+    if resume and force:
+        raise typer.BadParameter("--resume skips what is done, and --force does all anew. Use one of them.")
+    if watch and (output == STDIO or not all(os.path.isdir(picture) for picture in pictures)):
+        raise typer.BadParameter("--watch is for folders: name folders, and with -o a folder for the results.")
+    if sheet is not None and kind_for(str(sheet), None, default="") not in (
+        "png",
+        "jpeg",
+        "webp",
+    ):
+        raise typer.BadParameter(f"--contact-sheet {sheet}: use a name that ends with .png, .jpg or .webp.")
+
+
+def _do(
+    planned: list[Job],
+    cut: Callable[[list[Job]], Iterable[Any]],
+    telling: Any,
+    *,
+    force: bool,
+    resume: bool,
+) -> None:
+    """Do all pictures, or with `resume` all that are not done; tell of each."""
+    from transformers_foreground.cli.running import Done, is_current, problem
+
+    current = {job for job in planned if resume and is_current(job)}
+    todo = [job for job in planned if job not in current]
+    outcomes: Any = [problem(job, force) for job in todo]
+    if not all(outcomes):  # else there is nothing to load a model for
+        outcomes = cut(todo)
+    outcomes = iter(outcomes)
+    hidden = telling.quiet or telling.as_json or len(planned) == 1
+    with progress_bar(len(planned), hidden) as advance:
+        for job in planned:
+            skipped = Done({"input": job.source, "output": str(job.target), "skipped": True})
+            outcome = skipped if job in current else next(outcomes)
+            advance()
+            telling.tell(job, outcome)
+
+
+def _watch(
+    plan_again: Callable[[], list[Job]],
+    cut: Callable[[list[Job]], Iterable[Any]],
+    telling: Any,
+) -> None:
+    """Do pictures as they come, until Ctrl-C."""
+    from transformers_foreground.cli.watching import rounds
+
+    if not telling.quiet:
+        say("Watching. Ctrl-C ends.")
+    try:
+        for due in rounds(plan_again):
+            _do(due, cut, telling, force=True, resume=False)
+    except KeyboardInterrupt:
+        if not telling.quiet:
+            say("Stopped.")
 
 
 def _load(model: str, first: Job, hidden: bool, options: dict[str, Any]) -> Any:
@@ -100,20 +336,3 @@ def _instead(picture: str) -> str:
         return "On this machine already:\n" + "\n".join(f"  foreground {picture} --model {name}" for name in here)
     fetchable = [card.id for card in cards() if card.fetchable]
     return f"Then name it: foreground {picture} --model {fetchable[-1]}"
-
-
-def _tell(job: Job, outcome: dict[str, Any] | ForegroundError, *, as_json: bool, quiet: bool) -> None:
-    from transformers_foreground.sources import name_of
-
-    name = "<stdin>" if job.source == "-" else name_of(job.source)
-    if isinstance(outcome, ForegroundError):
-        error = str(outcome)
-        if name not in error and (job.target is None or str(job.target) not in error):
-            error = f"{name}: {error}"
-        complain(f"failed: {error}")
-        if as_json:
-            typer.echo(json.dumps({"input": job.source, "error": error}))
-    elif as_json:
-        typer.echo(json.dumps(outcome))
-    elif not quiet and job.target is not None:
-        say(f"{name} → {job.target}")

@@ -82,21 +82,84 @@ def _resamplings() -> list[str]:
     return list(RESAMPLINGS)
 
 
+def pad_of(value: str) -> int | float:
+    """Read `--pad`: pixels (`12`) or a share of the side (`5%`).
+
+    Raises:
+        typer.BadParameter: It is neither.
+    """
+    number = value.removesuffix("%").strip()
+    if not number.isascii() or not number.replace(".", "", value.endswith("%")).isdigit():
+        raise typer.BadParameter(f"--pad {value}: use pixels (12), or a share of the side (5%).")
+    return float(number) / 100 if value.endswith("%") else int(number)
+
+
+def _refinements() -> list[str]:
+    from transformers_foreground.refinement import METHODS
+
+    return list(METHODS)
+
+
+def _formats() -> list[str]:
+    from transformers_foreground.formats import KINDS
+
+    return list(KINDS)
+
+
+RESULT, MANY, MODEL = "What the result is", "Many pictures", "The model"
+BackgroundOption = Annotated[
+    str | None,
+    typer.Option(
+        "--background",
+        "-b",
+        help="A colour (white, #ff8800), a picture, or blur.",
+        rich_help_panel=RESULT,
+    ),
+]
+RefineOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Decide edges anew: guided, or closed-form (slow; extra \\[matting]).",
+        autocompletion=_refinements,
+        rich_help_panel=RESULT,
+    ),
+]
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        help="png (default), webp, tiff, avif, or jpeg (with a background).",
+        autocompletion=_formats,
+        rich_help_panel=RESULT,
+    ),
+]
 ModelOption = Annotated[
-    str, typer.Option("--model", "-m", help="Model id, or a folder.", autocompletion=_models, show_default=True)
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Model id, or a folder.",
+        autocompletion=_models,
+        show_default=True,
+        rich_help_panel=MODEL,
+    ),
 ]
 DeviceOption = Annotated[
     str,
     typer.Option(
-        help="cpu, auto, gpu, cuda, webgpu, dml, coreml, wasm, ...",
+        help="cpu, auto, gpu, cuda, openvino, webgpu, dml, coreml, wasm, ...",
         callback=_refuse_as_usage(_check_device),
         autocompletion=_devices,
+        rich_help_panel=MODEL,
     ),
 ]
 DtypeOption = Annotated[
     str,
     typer.Option(
-        help="auto, fp32, fp16, q8, int8, ...", callback=_refuse_as_usage(_check_dtype), autocompletion=_dtypes
+        help="auto, fp32, fp16, q8, int8, ...",
+        callback=_refuse_as_usage(_check_dtype),
+        autocompletion=_dtypes,
+        rich_help_panel=MODEL,
     ),
 ]
 DtypesOption = Annotated[
@@ -113,6 +176,7 @@ ResamplingOption = Annotated[
         help="transformers.js (default), canvas, antialias or bria.",
         callback=_refuse_as_usage(_check_resampling),
         autocompletion=_resamplings,
+        rich_help_panel=MODEL,
     ),
 ]
 ModelArgument = Annotated[str, typer.Argument(help="Model id.", autocompletion=_models)]

@@ -12,8 +12,23 @@ from pathlib import Path
 
 import typer
 
+from transformers_foreground.formats import kind_of
+
 STDIO = "-"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif")
+SUFFIX = {"jpeg": "jpg"}  # where it is not the format's name
+SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".webp",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".gif",
+    ".avif",
+    ".heic",
+    ".heif",
+)
 """Files with these suffixes are taken from folders. A file that is named is read whatever its suffix."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://|(data|file):", re.IGNORECASE)
@@ -44,7 +59,14 @@ class _Found:
     name: str
 
 
-def plan(pictures: list[str], output: str | None, kind: str) -> list[Job]:
+def plan(
+    pictures: list[str],
+    output: str | None,
+    name: str,
+    kind: str = "png",
+    *,
+    may_be_none: bool = False,
+) -> list[Job]:
     """Decide where each picture's result goes.
 
     Beside its picture; or with `output` in that folder, where a folder's pictures keep their places below it; or in
@@ -55,30 +77,39 @@ def plan(pictures: list[str], output: str | None, kind: str) -> list[Job]:
         pictures: What was given: files, folders, URLs, `"-"`. One that is given twice is done once.
         output: The `-o` option. It is a folder if it is one, ends with a slash or has no suffix, or if the pictures
             are many; else a file.
-        kind: `"cutout"` or `"mask"`: the middle of `photo.cutout.png`.
+        name: `"cutout"` or `"mask"`: the middle of `photo.cutout.png`.
+        kind: The format of the results, of `formats.KINDS`.
+        may_be_none: Whether it is fine that there is no picture.
 
     Raises:
-        typer.BadParameter: Nothing to do, two results for one file name, or a result that is no PNG file.
+        typer.BadParameter: Nothing to do, two results for one file name, or a result whose name is of another format.
     """
     found = list({item.source: item for picture in pictures for item in _expand(picture)}.values())
-    if not found:
+    if not found and not may_be_none:
         raise typer.BadParameter(f"No pictures in {', '.join(pictures)}. These count: {' '.join(SUFFIXES)}.")
     if output == STDIO and len(found) > 1:
         raise typer.BadParameter(f"-o - takes one picture, and these are {len(found)}. Give a folder.")
-    if output is not None and output != STDIO and not _is_folder(output, pictures, len(found)):
+    if output is not None and output != STDIO and not _is_folder(output, pictures, len(found), kind):
         targets: list[Path | None] = [Path(output)]
     else:
         places = [_place(item, output) for item in found]
-        short = [_target(item, place, Path(item.name).stem, kind) for item, place in zip(found, places, strict=True)]
+        end = f"{name}.{SUFFIX.get(kind, kind)}"
+        short = [_target(place, Path(item.name).stem, end) for item, place in zip(found, places, strict=True)]
         count = Counter(short)
         targets = [
-            _target(item, place, item.name, kind) if target is not None and count[target] > 1 else target
+            _target(place, item.name, end) if target is not None and count[target] > 1 else target
             for item, place, target in zip(found, places, short, strict=True)
         ]
     twice = [target for target, count in Counter(targets).items() if target is not None and count > 1]
     if twice:
         raise typer.BadParameter(f"Two pictures would both become {twice[0]}. Run them apart, with another -o.")
     return [Job(item.source, target) for item, target in zip(found, targets, strict=True)]
+
+
+def kind_for(output: str | None, given: str | None, default: str = "png") -> str:
+    """Return the format of the results: the one that was given, the one that a file's name means, or the default."""
+    named = None if output is None or Path(output).is_dir() else kind_of(output)
+    return given or named or default
 
 
 def _expand(picture: str) -> Iterator[_Found]:
@@ -92,14 +123,14 @@ def _expand(picture: str) -> Iterator[_Found]:
         for path in sorted(Path(picture).rglob("*")):
             inside = path.relative_to(picture)
             hidden = any(part.startswith(".") for part in inside.parts)
-            is_result = path.name.endswith((".cutout.png", ".mask.png"))
+            is_result = Path(path.stem).suffix in (".cutout", ".mask")
             if path.suffix.lower() in SUFFIXES and not hidden and not is_result and path.is_file():
                 yield _Found(str(path), inside.parent, path.name)
     else:
         yield _Found(picture, Path(), Path(picture).name or "picture")
 
 
-def _is_folder(output: str, pictures: list[str], count: int) -> bool:
+def _is_folder(output: str, pictures: list[str], count: int, kind: str) -> bool:
     path = Path(output)
     if path.is_dir() or output.endswith(("/", os.sep)):
         return True
@@ -114,10 +145,11 @@ def _is_folder(output: str, pictures: list[str], count: int) -> bool:
         return True
     if not is_file and not path.suffix:
         return True
-    if path.suffix.lower() != ".png" and (path.is_file() or not is_file):  # a pipe or a device has no suffix
+    if kind_of(path) != kind and (path.is_file() or not is_file):  # a pipe or a device has no suffix
+        right = path.with_suffix(f".{SUFFIX.get(kind, kind)}")
         raise typer.BadParameter(
-            f"Results are PNG files, so -o {output} would be a wrong name. Use {path.with_suffix('.png')}, "
-            f"or {output}/ for a folder."
+            f"Results are {kind.upper()} files, so -o {output} would be a wrong name. Use {right}, or --format for "
+            f"another format, or {output}/ for a folder."
         )
     return False
 
@@ -131,8 +163,8 @@ def _place(item: _Found, output: str | None) -> Path | None:
     return Path() if _URL.match(item.source) else Path(item.source).parent
 
 
-def _target(item: _Found, place: Path | None, name: str, kind: str) -> Path | None:
-    return None if place is None else place / f"{name}.{kind}.png"
+def _target(place: Path | None, name: str, end: str) -> Path | None:
+    return None if place is None else place / f"{name}.{end}"
 
 
 def check_standard_output(jobs: list[Job], as_json: bool) -> None:

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from transformers_foreground.cli.planning import STDIO, Job
+from transformers_foreground.cli.style import Style
+from transformers_foreground.contact_sheets import cell
 from transformers_foreground.errors import ForegroundError, ImageError
 from transformers_foreground.images import DecodedImage, decode
-from transformers_foreground.output import encode_png, put_alpha, to_mask, without_hidden, write_whole
+from transformers_foreground.output import write_whole
 from transformers_foreground.postprocessing import postprocess
 from transformers_foreground.preprocessing import preprocess
 from transformers_foreground.sources import name_of, open_stream, unreadable
@@ -25,6 +28,19 @@ from transformers_foreground.streaming import stream
 
 if TYPE_CHECKING:
     from transformers_foreground.loading import LoadedModel
+
+
+@dataclass(frozen=True)
+class Done:
+    """A picture that is done.
+
+    Attributes:
+        told: What `--json` tells of it.
+        cell: Its cell of the contact sheet, if one is wanted.
+    """
+
+    told: dict[str, Any]
+    cell: Image.Image | None = None
 
 
 @dataclass(frozen=True)
@@ -65,13 +81,40 @@ def problem(job: Job, force: bool) -> ForegroundError | None:
     return None
 
 
+def is_current(job: Job) -> bool:
+    """Whether a picture's result is there, and not older than the picture."""
+    try:
+        return (
+            job.is_file
+            and job.target is not None
+            and job.target.is_file()
+            and job.target.stat().st_mtime >= os.stat(job.source).st_mtime
+        )
+    except OSError:
+        return False
+
+
 def run(
-    loaded: LoadedModel, jobs: Sequence[Job], *, mask_only: bool, force: bool
-) -> Iterator[dict[str, Any] | ForegroundError]:
+    loaded: LoadedModel,
+    jobs: Sequence[Job],
+    style: Style,
+    *,
+    force: bool,
+    workers: int = 2,
+    cells: bool = False,
+) -> Iterator[Done | ForegroundError]:
     """Cut out pictures, overlapping the reading and writing of some with the computing of others.
 
+    Args:
+        loaded: The model.
+        jobs: Where the pictures are, and where the results go.
+        style: What to make of each.
+        force: Overwrite results that exist.
+        workers: Threads that read and write.
+        cells: Make cells for a contact sheet.
+
     Yields:
-        For each job, in order, what `--json` tells of it, or its error.
+        For each job, in order, what became of it.
     """
     from transformers_foreground.sessions import forward
 
@@ -85,16 +128,17 @@ def run(
     def compute(batch: Sequence[_Prepared]) -> list[NDArray[np.float32]]:
         return [forward(loaded.graph, item.pixel_values) for item in batch]
 
-    def finish(item: _Prepared, alpha: NDArray[np.float32]) -> dict[str, Any]:
+    def finish(item: _Prepared, alpha: NDArray[np.float32]) -> Done:
         job, image = item.job, item.image
         with _enough_memory(job):
             mask = postprocess(alpha[0, 0], image.height, image.width, loaded.processing)
-            result = to_mask(mask) if mask_only else put_alpha(without_hidden(image.rgb(), mask), mask)
-            data = encode_png(result)
+            result = style.render(image, mask)
+            data = style.encode(result)
+            shown = cell(Image.fromarray(image.rgb()), result) if cells else None
         if job.target is not None:
             check(job, force)  # again: another process may have written it in the meantime
         _write(job.target, data)
-        return {
+        told = {
             "input": job.source,
             "output": None if job.target is None else str(job.target),
             "width": image.width,
@@ -102,10 +146,11 @@ def run(
             "foreground": round(float(np.mean(mask)) / 255, 4),
             "seconds": round(time.perf_counter() - item.started, 3),
         }
+        return Done(told, shown)
 
     # A thread that waits for standard input cannot be stopped by Ctrl-C; for one picture threads are of no use.
     alone = len(jobs) == 1 or any(job.source == STDIO for job in jobs)
-    return stream(jobs, prepare, compute, finish, workers=0 if alone else 2)
+    return stream(jobs, prepare, compute, finish, workers=0 if alone else workers)
 
 
 def _standard_input() -> Any:

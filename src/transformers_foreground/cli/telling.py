@@ -1,0 +1,94 @@
+"""Tell what became of each picture: as lines, as JSON, in a log, and on a contact sheet."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+from PIL import Image
+
+from transformers_foreground.cli.console import complain, say
+from transformers_foreground.cli.planning import STDIO, Job
+from transformers_foreground.cli.running import Done
+from transformers_foreground.contact_sheets import contact_sheet
+from transformers_foreground.errors import ForegroundError, ImageError
+from transformers_foreground.formats import encode, kind_of
+from transformers_foreground.output import write_whole
+from transformers_foreground.sources import name_of
+
+_MOST_CELLS: Final = 500  # a sheet of more is a file that few programs open
+
+
+@dataclass
+class Telling:
+    """Where it is told.
+
+    Attributes:
+        as_json: A line of JSON for each picture on standard output.
+        quiet: No lines but of errors.
+        log: A file to which a line of JSON is added for each picture, with the time.
+        sheet: Where the contact sheet goes.
+        failed: How many pictures failed so far.
+    """
+
+    as_json: bool = False
+    quiet: bool = False
+    log: Path | None = None
+    sheet: Path | None = None
+    failed: int = 0
+    _cells: list[Image.Image] = field(default_factory=list)
+
+    def tell(self, job: Job, outcome: Done | ForegroundError) -> None:
+        """Tell of one picture.
+
+        Raises:
+            ImageError: The log cannot be written.
+        """
+        name = "<stdin>" if job.source == STDIO else name_of(job.source)
+        if isinstance(outcome, ForegroundError):
+            self.failed += 1
+            error = str(outcome)
+            if name not in error and (job.target is None or str(job.target) not in error):
+                error = f"{name}: {error}"
+            complain(f"failed: {error}")
+            self._record({"input": job.source, "error": error})
+            return
+        self._record(outcome.told)
+        if outcome.cell is not None and len(self._cells) < _MOST_CELLS:
+            self._cells.append(outcome.cell)
+        if not self.as_json and not self.quiet and job.target is not None:
+            say(f"{name} is done already" if outcome.told.get("skipped") else f"{name} → {job.target}")
+
+    def _record(self, told: dict[str, Any]) -> None:
+        if self.as_json:
+            typer.echo(json.dumps(told))
+        if self.log is not None:
+            time = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+            try:
+                self.log.parent.mkdir(parents=True, exist_ok=True)
+                with self.log.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"time": time, **told}) + "\n")
+            except OSError as error:
+                raise ImageError(f"The log {self.log} cannot be written: {error.strerror or error}.") from error
+
+    def finish(self) -> None:
+        """Write the contact sheet, if one is wanted and anything was done.
+
+        Raises:
+            ImageError: It cannot be written.
+        """
+        if self.sheet is None or not self._cells:
+            return
+        try:
+            write_whole(
+                self.sheet,
+                encode(contact_sheet(self._cells), kind_of(self.sheet) or "png"),
+            )
+        except OSError as error:
+            raise ImageError(f"{self.sheet} cannot be written: {error.strerror or error}.") from error
+        if not self.quiet:
+            say(f"Contact sheet: {self.sheet}")

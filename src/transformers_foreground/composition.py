@@ -1,0 +1,139 @@
+"""Composition: a cut-out on a colour, on a picture, on its own blurred background; its shadow; its crop.
+
+All arithmetic is on the encoded (gamma) values, as in browsers and image editors.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageColor, ImageFilter, ImageOps
+
+from transformers_foreground.errors import UnsupportedOptionError
+from transformers_foreground.images import DecodedImage, decode
+
+Pixels = NDArray[np.uint8]
+
+_BLUR_SIZE: Final = 512  # a blurred picture has no detail that a small one could not show
+_BLUR: Final = 0.02  # standard deviation, of the longer side
+_SHADOW_BLUR: Final = 0.015  # of the longer side; and as far below the object
+_SHADOW_ALPHA: Final = 0.4
+_VISIBLE: Final = 13  # of 255, 5 %: fainter specks of a mask do not count for the crop
+
+
+def background_for(choice: Any, rgb: Pixels, mask: Pixels) -> Pixels:
+    """Make the new background.
+
+    Args:
+        choice: `"blur"`; a colour, as (red, green, blue) or as a string that Pillow's `ImageColor` knows (`"white"`,
+            `"#ff8800"`, `"rgb(0, 128, 255)"`); or a picture in any form that `images.decode` takes, which is scaled to
+            cover, and its middle taken. A file named like a colour: `"./red"`.
+        rgb: The picture, uint8, (H, W, 3): its background is what `"blur"` blurs.
+        mask: Alpha, uint8, (H, W).
+
+    Returns:
+        uint8, (H, W, 3).
+
+    Raises:
+        UnsupportedOptionError: A colour with alpha or with impossible values.
+        ImageError: The picture cannot be read; or a string is neither a colour nor a file.
+    """
+    height, width = mask.shape
+    if isinstance(choice, str) and choice == "blur":
+        return _blurred(rgb, mask)
+    colour = colour_of(choice)
+    if colour is not None:
+        return np.broadcast_to(np.array(colour, np.uint8), (height, width, 3))
+    picture = choice if isinstance(choice, DecodedImage) else decode(choice)
+    return np.asarray(ImageOps.fit(Image.fromarray(picture.rgb()), (width, height), Image.Resampling.LANCZOS))
+
+
+def colour_of(choice: Any) -> tuple[int, int, int] | None:
+    """Return the colour that a background is, or `None` if it is none.
+
+    Args:
+        choice: As for `background_for`.
+
+    Raises:
+        UnsupportedOptionError: A colour with alpha or with impossible values.
+    """
+    values: Any = choice
+    if isinstance(choice, str):
+        try:
+            values = ImageColor.getrgb(choice)
+        except ValueError:
+            return None
+    elif not isinstance(choice, (tuple, list)):
+        return None
+    if len(values) != 3 or not all(isinstance(value, int) and 0 <= value <= 255 for value in values):
+        raise UnsupportedOptionError(
+            f"background={choice!r}: a colour is opaque, as '#rrggbb', a name, or (red, green, blue) from 0 to 255."
+        )
+    return values[0], values[1], values[2]
+
+
+def _blurred(rgb: Pixels, mask: Pixels) -> Pixels:
+    """Blur what is behind the object, and not the object, which would shine around itself: blur((1−α)I) / blur(1−α)."""
+    height, width = mask.shape
+    scale = min(1, _BLUR_SIZE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    behind = Image.fromarray(rgb).resize(size, Image.Resampling.BOX)
+    behind.putalpha(Image.fromarray(255 - mask).resize(size, Image.Resampling.BOX))
+    deviation = _BLUR * max(size)
+    premultiplied = np.asarray(behind.convert("RGBa"))
+    # Twice: close to the object, and, for its middle, where nothing of the background is near, from far away.
+    total = np.zeros((size[1], size[0], 4), np.float32)
+    for reach, weight in ((1, 1.0), (8, 1e-2)):
+        blurred = Image.fromarray(premultiplied, "RGBa").filter(ImageFilter.GaussianBlur(reach * deviation))
+        total += np.float32(weight) * np.asarray(blurred, np.float32)
+    mean = np.asarray(behind.convert("RGB"), np.float32).mean(axis=(0, 1))
+    colours = np.where(total[..., 3:] > 0.01, 255 * total[..., :3] / np.maximum(total[..., 3:], 0.01), mean)
+    small = Image.fromarray(np.clip(np.rint(colours), 0, 255).astype(np.uint8))
+    return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def over(rgb: Pixels, mask: Pixels, background: Pixels) -> Pixels:
+    """Lay a cut-out over a background: `αF + (1 − α)B`, rounded (Porter and Duff's *over*, SIGGRAPH 1984).
+
+    Args:
+        rgb: Straight colours, uint8, (H, W, 3).
+        mask: Alpha, uint8, (H, W).
+        background: uint8, (H, W, 3).
+    """
+    alpha = mask[..., None].astype(np.uint16)
+    mixed = rgb * alpha + background * (255 - alpha)  # at most 65025
+    return ((mixed.astype(np.uint32) + 127) // 255).astype(np.uint8)
+
+
+def shadow_of(mask: Pixels) -> Pixels:
+    """Return the alpha of a soft shadow, a little below the object.
+
+    Args:
+        mask: Alpha, uint8, (H, W).
+
+    Returns:
+        uint8, (H, W): up to 40 % where the object is dense.
+    """
+    height, width = mask.shape
+    scale = min(1, _BLUR_SIZE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    reach = _SHADOW_BLUR * max(size)
+    small = Image.fromarray(mask).resize(size, Image.Resampling.BOX)
+    small = small.transform(size, Image.Transform.AFFINE, (1, 0, 0, 0, 1, -reach), Image.Resampling.BILINEAR)
+    small = small.filter(ImageFilter.GaussianBlur(reach)).point(lambda level: level * _SHADOW_ALPHA)
+    return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def box_of(alphas: list[Pixels]) -> tuple[slice, slice]:
+    """Find the rows and columns where something is to be seen; all of them if nothing is.
+
+    Args:
+        alphas: Each uint8, (H, W): what belongs to the object. Below 5 % does not count.
+    """
+    rows = np.flatnonzero(np.logical_or.reduce([(alpha >= _VISIBLE).any(axis=1) for alpha in alphas]))
+    columns = np.flatnonzero(np.logical_or.reduce([(alpha >= _VISIBLE).any(axis=0) for alpha in alphas]))
+    if not len(rows):
+        return slice(0, alphas[0].shape[0]), slice(0, alphas[0].shape[1])
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

@@ -1,0 +1,156 @@
+"""Cutouts: a picture and its mask, made into what people keep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from transformers_foreground import composition, decontamination, refinement
+from transformers_foreground.errors import ImageError, UnsupportedOptionError
+from transformers_foreground.images import DecodedImage, ImageInput, decode
+from transformers_foreground.metadata import kept_exif
+from transformers_foreground.output import without_hidden
+from transformers_foreground.refinement import Refinement
+
+Pixels = NDArray[np.uint8]
+
+
+def cutout(
+    image: ImageInput | DecodedImage,
+    mask: ImageInput,
+    *,
+    background: Any = None,
+    decontaminate: bool = True,
+    refine: Refinement | None = None,
+    crop: bool = False,
+    pad: int | float = 0,
+    shadow: bool = False,
+    max_size: int | None = None,
+    premultiplied: bool = False,
+    keep_hidden: bool = False,
+) -> Image.Image:
+    """Cut a picture out, or lay it on a new background.
+
+    Example:
+        >>> mask = segmenter("photo.jpg", subtask="foreground-extraction")[0]["mask"]
+        >>> cutout("photo.jpg", mask, background="white", crop=True, pad=0.1).save("product.png")
+
+    Args:
+        image: The picture, in any form that `images.decode` takes.
+        mask: Its mask: a PIL image of mode "L", an array (H, W), or the path of one. Of an RGBA picture, the alpha.
+        background: `None` for none; a colour (`"white"`, `"#ff8800"`, `(255, 136, 0)`); a picture, which is scaled to
+            cover, in any form that `image` may have; or `"blur"`, the picture's own background, blurred.
+        decontaminate: Give soft edges the foreground's own colours, so that they drag none of the old background along.
+            See `decontamination.decontaminate`.
+        refine: `"guided"` or `"closed-form"`: decide the mask's edge anew. See `refinement.refine`.
+        crop: Crop to what is visible.
+        pad: Room to add on each side: pixels, or as a float a share of the longer side (of the object, if cropped).
+            Beyond the picture's border there is nothing, or the new background.
+        shadow: Lay a soft shadow below the object.
+        max_size: Shrink to this many pixels at the longer side, before room is added.
+        premultiplied: Return colours multiplied by alpha, as Pillow's mode "RGBa", for programs that want them so.
+        keep_hidden: Keep the old colours also where alpha is 0. By default nothing of the background hides there.
+
+    Returns:
+        A PIL image: mode "RGBA" with straight alpha ("RGBa" if `premultiplied`), or "RGB" with a background. Its
+        `info` has the picture's ICC profile, where the colours are still in it, and its time, camera, author,
+        copyright and description as EXIF.
+
+    Raises:
+        ImageError: A picture cannot be read, or the mask is not of the picture's size.
+        UnsupportedOptionError: An option has a value that cannot be honoured.
+        MissingExtraError: `refine="closed-form"` needs the extra [matting].
+    """
+    _check(background, pad, max_size, premultiplied)
+    picture = image if isinstance(image, DecodedImage) else decode(image)
+    # A colour or another picture is in sRGB; without one, or with itself blurred, the picture stays in its own space.
+    own_colours = background is None or (isinstance(background, str) and background == "blur")
+    rgb = picture.in_own_space() if own_colours else picture.rgb()
+    alpha = _alpha(mask, picture)
+    if max_size is not None and max(alpha.shape) > max_size:
+        rgb, alpha = _shrunk(rgb, max_size), _shrunk(alpha, max_size)
+    if refine is not None:
+        alpha = refinement.refine(rgb, alpha, refine)
+    colours = decontamination.decontaminate(rgb, alpha) if decontaminate else rgb
+    if crop or pad:
+        everything = [alpha, composition.shadow_of(alpha)] if shadow else [alpha]
+        box = composition.box_of(everything) if crop else (slice(0, alpha.shape[0]), slice(0, alpha.shape[1]))
+        longer = max(side.stop - side.start for side in box)
+        room = round(pad * longer) if isinstance(pad, float) else pad
+        rgb, colours, alpha = (_framed(plane, box, room) for plane in (rgb, colours, alpha))
+    result = _composed(rgb, colours, alpha, background, shadow, keep_hidden)
+    if premultiplied:
+        result = result.convert("RGBa")
+    if own_colours and picture.profile:
+        result.info["icc_profile"] = picture.profile
+    if exif := kept_exif(picture.exif):
+        result.info["exif"] = exif
+    return result
+
+
+def _check(background: Any, pad: int | float, max_size: int | None, premultiplied: bool) -> None:
+    if (
+        isinstance(pad, bool)
+        or not isinstance(pad, (int, float))
+        or not 0 <= pad <= (5.0 if isinstance(pad, float) else 10_000)
+    ):
+        raise UnsupportedOptionError(f"pad={pad!r}: use pixels (a whole number), or a share of the side (0.0 to 5.0).")
+    if max_size is not None and (isinstance(max_size, bool) or not isinstance(max_size, int) or max_size < 1):
+        raise UnsupportedOptionError(f"max_size={max_size!r}: use a whole number of pixels, or None.")
+    if premultiplied and background is not None:
+        raise UnsupportedOptionError("premultiplied=True is for cut-outs; with a background there is no alpha.")
+
+
+def _alpha(mask: Any, picture: DecodedImage) -> Pixels:
+    """Return the mask's plane, uint8, (H, W)."""
+    decoded = decode(mask)
+    if decoded.pixels.shape[2] == 3:
+        raise ImageError(f"The mask {decoded.name} has colours; give a gray picture, or one with alpha.")
+    if decoded.pixels.shape[:2] != picture.pixels.shape[:2]:
+        raise ImageError(
+            f"The mask of {picture.name} is {decoded.width}x{decoded.height}, and the picture is "
+            f"{picture.width}x{picture.height} when upright. Give the mask that was made of it."
+        )
+    return decoded.pixels[..., -1]
+
+
+def _shrunk(pixels: Pixels, max_size: int) -> Pixels:
+    height, width = pixels.shape[:2]
+    scale = max_size / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
+
+
+def _framed(pixels: Pixels, box: tuple[slice, slice], room: int) -> Pixels:
+    """Cut out a box with some room around it. Beyond the border there are the border's colours, and no alpha."""
+    before = [min(room, side.start) for side in box]
+    after = [min(room, length - side.stop) for side, length in zip(box, pixels.shape, strict=False)]
+    inside = tuple(slice(side.start - b, side.stop + a) for side, b, a in zip(box, before, after, strict=True))
+    beyond = [(room - b, room - a) for b, a in zip(before, after, strict=True)]
+    if pixels.ndim == 2:
+        return np.pad(pixels[inside], beyond)
+    return np.pad(pixels[inside], [*beyond, (0, 0)], mode="edge")
+
+
+def _composed(
+    rgb: Pixels, colours: Pixels, alpha: Pixels, background: Any, shadow: bool, keep_hidden: bool
+) -> Image.Image:
+    """Lay the object over its shadow, and both over the background, where there are such."""
+    shade = composition.shadow_of(alpha) if shadow else None
+    if background is not None:
+        behind = composition.background_for(background, rgb, alpha)
+        if shade is not None:
+            behind = composition.over(np.zeros_like(colours), shade, behind)
+        return Image.fromarray(composition.over(colours, alpha, behind))
+    if not keep_hidden:
+        colours = without_hidden(colours, alpha)
+    if shade is not None:  # black below straight colours: theirs is the share that alpha has of the whole
+        whole = alpha + ((255 - alpha.astype(np.uint16)) * shade + 127) // 255
+        share = alpha.astype(np.float32) / np.maximum(whole, 1)
+        colours, alpha = np.rint(colours * share[..., None]).astype(np.uint8), whole.astype(np.uint8)
+    result = Image.fromarray(colours)
+    result.putalpha(Image.fromarray(alpha))
+    return result

@@ -1,0 +1,251 @@
+"""The command's options for many pictures and for what the result is."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_cli import MAIN, SRC, here, no_model, photo, run, start
+
+from transformers_foreground.cli.planning import Job
+from transformers_foreground.cli.watching import rounds
+
+__all__ = ["here", "photo"]  # fixtures
+
+
+def opened(path: str) -> Image.Image:
+    with Image.open(path) as image:
+        image.load()
+        return image
+
+
+class TestResults:
+    def test_on_a_colour(self, photo: Path) -> None:
+        assert run("photo.png", "--background", "#ff8800").exit_code == 0
+        result = opened("photo.cutout.png")
+        assert (result.mode, result.size) == ("RGB", (48, 32))
+        assert result.getpixel((40, 16)) == (255, 136, 0)
+
+    def test_on_a_picture(self, photo: Path) -> None:
+        Image.new("RGB", (4, 4), (0, 200, 0)).save("green.png")
+        assert run("photo.png", "-b", "green.png").exit_code == 0
+        assert opened("photo.cutout.png").getpixel((40, 16)) == (0, 200, 0)
+
+    @pytest.mark.parametrize(
+        ("name", "kind"), [("x.webp", "WEBP"), ("x.tif", "TIFF"), ("x.png", "PNG"), ("new/x.jpg", "JPEG")]
+    )
+    def test_the_name_says_the_format(self, photo: Path, name: str, kind: str) -> None:
+        extra = ["-b", "white"] if kind == "JPEG" else []
+        assert run("photo.png", "-o", name, *extra).exit_code == 0
+        assert opened(name).format == kind
+
+    def test_format_of_many(self, photo: Path) -> None:
+        shutil.copy(photo, "other.png")
+        assert run("photo.png", "other.png", "-o", "out", "--format", "jpeg", "-b", "white").exit_code == 0
+        assert sorted(os.listdir("out")) == ["other.cutout.jpg", "photo.cutout.jpg"]
+
+    def test_results_are_not_taken_for_pictures(self, photo: Path) -> None:
+        Path("in").mkdir()
+        shutil.copy(photo, "in/a.png")
+        assert run("in", "--format", "webp").exit_code == 0
+        assert run("in", "--format", "webp", "--force").exit_code == 0
+        assert sorted(os.listdir("in")) == ["a.cutout.webp", "a.png"]
+
+    def test_crop_pad_and_size(self, photo: Path) -> None:
+        assert run("photo.png", "--crop", "--pad", "10%", "-f").exit_code == 0
+        width, height = opened("photo.cutout.png").size
+        assert width < 48
+        assert height >= 32 + 2 * 3 - 1
+        assert run("photo.png", "--max-size", "24", "-f").exit_code == 0
+        assert opened("photo.cutout.png").size == (24, 16)
+
+    def test_hidden_colours_are_kept_when_asked_for(self, here: Path) -> None:
+        gray = np.full((32, 48, 3), 30, np.uint8)
+        gray[:, :24] = 250
+        Image.fromarray(gray).save("gray.png")
+        assert run("gray.png", "--keep-hidden").exit_code == 0
+        pixels = np.asarray(opened("gray.cutout.png"))
+        assert (pixels[pixels[..., 3] == 0][:, :3] == 30).all()
+
+    @pytest.mark.parametrize(
+        ("args", "message"),
+        [
+            (["-o", "x.jpg"], "JPEG has no alpha: give a background"),
+            (["--format", "bmp"], "Format 'bmp': use png, webp, tiff, avif, jpeg"),
+            (["--quality", "50"], "png is always lossless"),
+            (["-b", "no-such"], "no-such"),
+            (["-b", "#12345678"], "a colour is opaque"),
+            (["--pad", "1.5"], "--pad 1.5: use pixels"),
+            (["--pad", "-3"], "--pad -3: use pixels"),
+            (["--refine", "magic"], "refine='magic': use 'guided', 'closed-form'"),
+            (["--mask-only", "--crop"], "--mask-only writes the mask as it is, without --crop"),
+            (["--resume", "--force"], "Use one of them"),
+            (["--watch"], "--watch is for folders"),
+            (["--contact-sheet", "sheet.txt"], "use a name that ends with .png, .jpg or .webp"),
+            (["-o", "x.webp", "--format", "png"], "Results are PNG files, so -o x.webp would be a wrong name"),
+        ],
+    )
+    def test_usage_errors(self, photo: Path, monkeypatch: pytest.MonkeyPatch, args: list[str], message: str) -> None:
+        no_model(monkeypatch)
+        result = run("photo.png", *args)
+        assert (result.exit_code, result.stdout) == (2, "")
+        said = re.sub(r"[│╭╮╰╯─\s]+", " ", result.stderr)
+        assert message in said
+
+
+class TestMany:
+    def test_resume_skips_what_is_newer(self, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("a.png", "b.png", "c.png"):
+            shutil.copy(photo, name)
+        assert run("a.png", "b.png").exit_code == 0
+        os.utime("b.png", (time.time() + 10, time.time() + 10))  # changed since
+        before = Path("a.cutout.png").stat().st_mtime_ns
+        result = run("a.png", "b.png", "c.png", "--resume", "--json")
+        assert result.exit_code == 0
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        assert [line.get("skipped", False) for line in lines] == [True, False, False]
+        assert Path("a.cutout.png").stat().st_mtime_ns == before
+        os.utime("b.cutout.png", (time.time() + 20, time.time() + 20))
+        no_model(monkeypatch)
+        result = run("a.png", "b.png", "c.png", "--resume")
+        assert result.exit_code == 0
+        assert "a.png is done already" in result.stderr
+
+    def test_log_has_each_fate(self, photo: Path) -> None:
+        assert run("photo.png", "nope.png", "--log", "logs/run.jsonl").exit_code == 1
+        assert run("photo.png", "--resume", "--log", "logs/run.jsonl").exit_code == 0
+        done, failed, skipped = (json.loads(line) for line in Path("logs/run.jsonl").read_text().splitlines())
+        assert (done["input"], done["output"]) == ("photo.png", "photo.cutout.png")
+        assert "there is no such file" in failed["error"]
+        assert skipped["skipped"] is True
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", done["time"])
+
+    def test_a_log_that_cannot_be_written(self, photo: Path) -> None:
+        Path("file").write_bytes(b"")
+        result = run("photo.png", "--log", "file/log")
+        assert result.exit_code == 1
+        assert "The log file/log cannot be written" in result.stderr
+
+    def test_contact_sheet(self, photo: Path) -> None:
+        names = [f"{i}.png" for i in range(7)]
+        for name in names:
+            shutil.copy(photo, name)
+        assert run(*names, "nope.png", "--contact-sheet", "sheet.png").exit_code == 1
+        sheet = opened("sheet.png")
+        assert sheet.size == (5 * 220, 2 * 2 * 220)
+        assert sheet.getpixel((50, 110)) == (255, 255, 255)  # the bright half of the first picture
+
+    def test_jobs(self, photo: Path) -> None:
+        names = [f"{i}.png" for i in range(5)]
+        for name in names:
+            shutil.copy(photo, name)
+        for jobs in ("1", "4"):
+            assert run(*names, "-f", "--jobs", jobs).exit_code == 0
+        assert len({Path(f"{i}.cutout.png").read_bytes() for i in range(5)}) == 1
+
+    def test_killed_and_resumed(self, photo: Path) -> None:
+        Path("in").mkdir()
+        for i in range(40):
+            shutil.copy(photo, f"in/{i:02}.png")
+        process = start("in", "-o", "out")
+        deadline = time.monotonic() + 60
+        while len(list(Path("out").glob("*.png"))) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.kill()
+        process.communicate()
+        finished = {path.name: path.read_bytes() for path in Path("out").glob("*.png") if path.name[0] != "."}
+        assert run("in", "-o", "out", "--resume").exit_code == 0
+        results = {path.name: path.read_bytes() for path in Path("out").glob("*.cutout.png")}
+        assert len(results) == 40
+        assert len(set(results.values())) == 1
+        assert all(results[name] == data for name, data in finished.items())
+
+
+class TestWatch:
+    def test_rounds(self, here: Path) -> None:
+        names: list[str] = []
+        looks = iter(range(100))
+
+        def plan() -> list[Job]:
+            return [Job(name, Path(f"{name}.out")) for name in names]
+
+        def settle(_: float) -> None:
+            """What happens between two looks."""
+            look = next(looks)
+            if look == 0:
+                Path("growing").write_bytes(b"12")
+            if look == 2:
+                Path("growing").write_bytes(b"1234")
+
+        Path("old").write_bytes(b"1")
+        os.utime("old", (1, 1))
+        Path("growing").write_bytes(b"1")
+        names += ["old", "growing", "gone"]
+        found = rounds(plan, settle)
+        assert [job.source for job in next(found)] == ["old"]  # the other may not be whole
+        assert [job.source for job in next(found)] == ["growing"]  # it has not changed between two looks
+        assert [job.source for job in next(found)] == ["growing"]  # it has changed again
+        Path("new").write_bytes(b"1")
+        Path("new.out").write_bytes(b"1")
+        os.utime("new", (1, 1))
+        Path("newer").write_bytes(b"1")
+        os.utime("newer", (1, 1))
+        names += ["new", "newer"]
+        assert [job.source for job in next(found)] == ["newer"]  # the first is done already
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT to send")
+    def test_pictures_that_come(self, photo: Path) -> None:
+        Path("in").mkdir()
+        shutil.copy(photo, "in/a.png")
+        process = start("in", "-o", "out", "--watch", stderr=subprocess.STDOUT)
+        try:
+            wait_for("out/a.cutout.png")
+            shutil.copy(photo, "in/b.png")
+            wait_for("out/b.cutout.png")
+            Path("in/bad.png").write_bytes(b"no picture")
+            shutil.copy(photo, "in/c.png")
+            wait_for("out/c.cutout.png")
+        finally:
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=30)[0].decode()
+        assert "Watching. Ctrl-C ends." in said
+        assert "Stopped." in said
+        assert process.returncode in (0, 1)
+
+
+def wait_for(name: str) -> None:
+    deadline = time.monotonic() + 60
+    while not Path(name).exists():
+        assert time.monotonic() < deadline, name
+        time.sleep(0.05)
+
+
+def test_the_man_page_is_up_to_date() -> None:
+    script = Path(__file__).resolve().parents[1] / "scripts/man_page.py"
+    environment: Any = {**os.environ, "COLUMNS": "100"}
+    assert subprocess.run([sys.executable, str(script), "--check"], env=environment, check=False).returncode == 0
+
+
+def completed(words: str) -> set[str]:
+    """What a shell gets when the user presses Tab at the end of these words."""
+    environment = {"_FOREGROUND_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    command = [sys.executable, "-c", f"import sys; sys.argv[0] = 'foreground'; {MAIN}"]
+    variables = {**os.environ, "PYTHONPATH": SRC, **environment}
+    return set(subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_completion(here: Path) -> None:
+    assert {"--refine", "--resume", "--revision", "--resampling"} <= completed("foreground cutout --re")
+    assert "briaai/RMBG-1.4" in completed("foreground cutout --model bri")

@@ -1,0 +1,390 @@
+"""Cut-outs: edges without halos, backgrounds, crops, shadows, formats, and what goes along in the file."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image, ImageCms, ImageDraw, ImageFilter
+
+from transformers_foreground import composition, cutout, formats
+from transformers_foreground.decontamination import decontaminate
+from transformers_foreground.errors import ForegroundError, ImageError, UnsupportedOptionError
+from transformers_foreground.refinement import refine, trimap
+
+RED, BLUE = (200, 40, 30), (20, 60, 220)
+
+
+def soft_disc(size: int = 160, radius: int = 50, blur: float = 6) -> np.ndarray[Any, Any]:
+    """Return a disc's mask with a soft edge, dense in the middle and empty at the border."""
+    image = Image.new("L", (size, size))
+    middle = size / 2
+    ImageDraw.Draw(image).ellipse([middle - radius, middle - radius, middle + radius, middle + radius], fill=255)
+    return np.asarray(image.filter(ImageFilter.GaussianBlur(blur)))
+
+
+def blended(front: Any, back: Any, mask: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    alpha = mask[..., None] / 255
+    return np.rint(np.asarray(front) * alpha + np.asarray(back) * (1 - alpha)).astype(np.uint8)
+
+
+@pytest.fixture
+def mask() -> np.ndarray[Any, Any]:
+    return soft_disc()
+
+
+@pytest.fixture
+def picture(mask: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A red disc before a blue wall, with a soft edge."""
+    return blended(RED, BLUE, mask)
+
+
+class TestDecontamination:
+    def test_two_plain_colours_are_told_apart(self, picture: Any, mask: Any) -> None:
+        soft = (mask > 25) & (mask < 255)
+        assert np.abs(picture[soft].astype(int) - RED).mean() > 50
+        assert np.abs(decontaminate(picture, mask)[soft].astype(int) - RED).mean() < 3
+
+    def test_what_is_decided_stays_as_it_is(self, picture: Any, mask: Any) -> None:
+        decided = (mask == 0) | (mask == 255)
+        np.testing.assert_array_equal(decontaminate(picture, mask)[decided], picture[decided])
+
+    def test_a_mask_without_soft_pixels_changes_nothing(self, picture: Any, mask: Any) -> None:
+        assert decontaminate(picture, np.where(mask > 127, 255, 0).astype(np.uint8)) is picture
+
+    def test_thin_structures_keep_their_colour(self) -> None:
+        mask = np.zeros((64, 96), np.uint8)
+        mask[10:50, 8:88:8] = 128  # hairs, one pixel wide, nowhere dense
+        mask[50:64] = 255  # what they grow from
+        result = decontaminate(blended(RED, BLUE, mask), mask)
+        assert np.abs(result[20:50][mask[20:50] == 128].astype(int) - RED).mean() < 40  # 90 in the picture
+
+    def test_gradients_on_both_sides(self) -> None:
+        ramp = np.linspace(0, 1, 200)[None, :, None]
+        front, back = (
+            np.broadcast_to(255 * ramp * [1, 0.5, 0], (200, 200, 3)),
+            255 * (1 - ramp) * [0, 1, 1] * np.ones((200, 1, 1)),
+        )
+        mask = soft_disc(200, 60, 8)
+        soft = (mask > 25) & (mask < 255)
+        picture = blended(front, back, mask)
+        before = np.abs(picture[soft] - front[soft]).mean()
+        assert np.abs(decontaminate(picture, mask)[soft] - front[soft]).mean() < 0.15 * before
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.data())
+    def test_any_picture_and_mask(self, data: st.DataObject) -> None:
+        height, width = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 12))
+        rgb = data.draw(arrays(np.uint8, (height, width, 3)))
+        mask = data.draw(arrays(np.uint8, (height, width), elements=st.sampled_from([0, 1, 64, 128, 254, 255])))
+        result = decontaminate(rgb, mask)
+        assert result.shape == rgb.shape
+        assert result.dtype == np.uint8
+        decided = (mask == 0) | (mask == 255)
+        np.testing.assert_array_equal(result[decided], rgb[decided])
+
+    def test_agrees_with_pymatting(self, picture: Any, mask: Any) -> None:
+        estimate = pytest.importorskip("pymatting", reason="the extra [matting] is not installed")
+        rng = np.random.default_rng(0)
+        front = Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).resize((160, 160), Image.Resampling.BICUBIC)
+        noisy = blended(np.asarray(front), BLUE, mask)
+        theirs = estimate.estimate_foreground_ml(noisy / 255.0, mask / 255.0) * 255
+        soft = (mask > 25) & (mask < 255)
+        ours = decontaminate(noisy, mask)[soft].astype(float)
+        truth = np.asarray(front)[soft].astype(float)
+        assert np.abs(ours - truth).mean() < 1.25 * np.abs(theirs[soft] - truth).mean() + 0.5
+
+
+class TestCutout:
+    def test_alpha_is_straight(self) -> None:
+        rgb = np.full((4, 4, 3), (200, 100, 50), np.uint8)
+        result = cutout(rgb, np.full((4, 4), 128, np.uint8))
+        assert result.mode == "RGBA"
+        assert result.getpixel((0, 0)) == (200, 100, 50, 128)
+
+    def test_premultiplied(self) -> None:
+        rgb = np.full((4, 4, 3), (200, 100, 50), np.uint8)
+        result = cutout(rgb, np.full((4, 4), 128, np.uint8), premultiplied=True)
+        assert result.mode == "RGBa"
+        assert result.getpixel((0, 0)) == (100, 50, 25, 128)
+
+    def test_nothing_hides_where_alpha_is_0(self, picture: Any, mask: Any) -> None:
+        result = np.asarray(cutout(picture, mask))
+        assert not result[mask == 0, :3].any()
+        kept = np.asarray(cutout(picture, mask, keep_hidden=True))
+        np.testing.assert_array_equal(kept[mask == 0, :3], picture[mask == 0])
+
+    def test_no_halo_on_a_new_background(self, picture: Any, mask: Any) -> None:
+        wanted = blended(RED, (255, 255, 255), mask).astype(int)
+        with_halo = np.abs(np.asarray(cutout(picture, mask, background="white", decontaminate=False)) - wanted)
+        without = np.abs(np.asarray(cutout(picture, mask, background="white")) - wanted)
+        assert without.mean() < 0.1 * with_halo.mean()
+
+    @pytest.mark.parametrize("colour", ["#00ff00", "lime", "rgb(0, 255, 0)", (0, 255, 0), [0, 255, 0]])
+    def test_a_colour_behind(self, picture: Any, mask: Any, colour: Any) -> None:
+        result = cutout(picture, mask, background=colour)
+        assert result.mode == "RGB"
+        assert result.getpixel((0, 0)) == (0, 255, 0)
+        assert result.getpixel((80, 80)) == RED
+
+    def test_a_picture_behind_covers(self, picture: Any, mask: Any, tmp_path: Path) -> None:
+        behind = Image.new("RGB", (400, 100), "white")
+        behind.paste((0, 0, 0), (0, 0, 100, 100))  # what is cropped away: its sides
+        behind.paste((0, 0, 0), (300, 0, 400, 100))
+        behind.save(tmp_path / "behind.png")
+        for source in (behind, np.asarray(behind), tmp_path / "behind.png", str(tmp_path / "behind.png")):
+            result = cutout(picture, mask, background=source)
+            assert result.size == (160, 160)
+            assert {result.getpixel(corner) for corner in ((0, 0), (159, 0), (0, 159))} == {(255, 255, 255)}
+
+    def test_the_blurred_background_has_none_of_the_object(self, picture: Any, mask: Any) -> None:
+        dense = np.where(mask > 0, 255, 0).astype(np.uint8)  # so that no soft pixel is left outside
+        result = np.asarray(cutout(picture, dense, background="blur"))
+        assert np.abs(result[dense == 0].astype(int) - BLUE).max() <= 3
+
+    def test_blur_where_all_is_foreground(self, picture: Any) -> None:
+        full = np.full((160, 160), 255, np.uint8)
+        np.testing.assert_array_equal(np.asarray(cutout(picture, full, background="blur")), picture)
+
+    def test_crop(self, picture: Any, mask: Any) -> None:
+        result = cutout(picture, mask, crop=True)
+        rows = np.flatnonzero((mask >= 13).any(axis=1))
+        assert result.height == rows[-1] - rows[0] + 1
+        assert cutout(picture, mask, crop=True, pad=7).size == (result.width + 14, result.height + 14)
+        share = cutout(picture, mask, crop=True, pad=0.1)
+        assert share.width == result.width + 2 * round(0.1 * max(result.size))
+
+    def test_room_beyond_the_border_is_empty(self, picture: Any, mask: Any) -> None:
+        result = cutout(picture, mask, pad=40)
+        assert result.size == (240, 240)
+        assert not np.asarray(result)[:40].any()
+        np.testing.assert_array_equal(np.asarray(result)[40:200, 40:200], np.asarray(cutout(picture, mask)))
+        filled = cutout(picture, mask, pad=40, background="white")
+        assert filled.getpixel((0, 0)) == (255, 255, 255)
+
+    def test_crop_of_an_empty_mask_keeps_all(self, picture: Any) -> None:
+        assert cutout(picture, np.zeros((160, 160), np.uint8), crop=True).size == (160, 160)
+
+    def test_specks_do_not_count_for_the_crop(self, picture: Any, mask: Any) -> None:
+        speck = mask.copy()
+        speck[0, 0] = 12
+        assert cutout(picture, speck, crop=True).size == cutout(picture, mask, crop=True).size
+
+    def test_shadow(self, picture: Any, mask: Any) -> None:
+        plain, shaded = (np.asarray(cutout(picture, mask, shadow=shadow)).astype(int) for shadow in (False, True))
+        assert (shaded[..., 3] >= plain[..., 3]).all()
+        below, above = np.s_[132:138, 60:100], np.s_[22:28, 60:100]
+        assert shaded[below][..., 3].mean() > shaded[above][..., 3].mean() + 5
+        np.testing.assert_array_equal(shaded[80, 80], plain[80, 80])
+        on_white = np.asarray(cutout(picture, mask, shadow=True, background="white"))
+        assert on_white[below].mean() < 252
+
+    def test_max_size(self, picture: Any, mask: Any) -> None:
+        assert cutout(picture, mask, max_size=80).size == (80, 80)
+        assert cutout(picture, mask, max_size=1000).size == (160, 160)
+        assert cutout(picture[:40], mask[:40], max_size=80).size == (80, 20)
+
+    def test_the_mask_may_come_in_any_form(self, picture: Any, mask: Any, tmp_path: Path) -> None:
+        wanted = np.asarray(cutout(picture, mask))
+        image = Image.fromarray(mask)
+        image.save(tmp_path / "mask.png")
+        rgba = Image.fromarray(picture)
+        rgba.putalpha(image)
+        for form in (image, tmp_path / "mask.png", rgba, mask[..., None]):
+            np.testing.assert_array_equal(np.asarray(cutout(picture, form)), wanted)
+
+    def test_a_mask_of_another_picture(self, picture: Any, mask: Any) -> None:
+        with pytest.raises(ImageError, match="The mask of <array> is 80x160, and the picture is 160x160"):
+            cutout(picture, mask[:, :80])
+        with pytest.raises(ImageError, match="has colours"):
+            cutout(picture, picture)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"background": (1, 2, 300)}, "a colour is opaque"),
+            ({"background": "#ff000080"}, "a colour is opaque"),
+            ({"pad": -1}, "pad=-1"),
+            ({"pad": 9.5}, "pad=9.5"),
+            ({"pad": True}, "pad=True"),
+            ({"max_size": 0}, "max_size=0"),
+            ({"refine": "magic"}, "refine='magic'"),
+            ({"premultiplied": True, "background": "white"}, "premultiplied"),
+        ],
+    )
+    def test_options_that_cannot_be_honoured(self, picture: Any, mask: Any, options: Any, message: str) -> None:
+        with pytest.raises(UnsupportedOptionError, match=message):
+            cutout(picture, mask, **options)
+
+    def test_a_background_that_is_nothing(self, picture: Any, mask: Any) -> None:
+        with pytest.raises(ImageError, match=r"no-such-colour-or-file"):
+            cutout(picture, mask, background="no-such-colour-or-file")
+
+    @settings(max_examples=80, deadline=None)
+    @given(st.data())
+    def test_any_options_give_a_picture(self, data: st.DataObject) -> None:
+        height, width = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 9))
+        options = {
+            "background": data.draw(st.sampled_from([None, "blur", "white", np.zeros((2, 3, 3), np.uint8)])),
+            "refine": data.draw(st.sampled_from([None, "guided"])),
+            "crop": data.draw(st.booleans()),
+            "pad": data.draw(st.sampled_from([0, 3, 0.0, 0.5])),
+            "shadow": data.draw(st.booleans()),
+            "max_size": data.draw(st.sampled_from([None, 1, 4])),
+            "keep_hidden": data.draw(st.booleans()),
+        }
+        rgb = data.draw(arrays(np.uint8, (height, width, 3)))
+        mask = data.draw(arrays(np.uint8, (height, width)))
+        result = cutout(rgb, mask, **options)
+        assert result.mode == ("RGBA" if options["background"] is None else "RGB")
+        assert min(result.size) > 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays(np.uint8, (3, 4, 3)), arrays(np.uint8, (3, 4)), arrays(np.uint8, (3, 4, 3)))
+def test_over_is_the_formula(rgb: Any, mask: Any, back: Any) -> None:
+    alpha = mask[..., None] / 255
+    exact = rgb * alpha + back * (1 - alpha)
+    assert np.abs(composition.over(rgb, mask, back) - exact).max() <= 0.5 + 1e-9
+
+
+class TestRefinement:
+    def test_trimap(self, mask: Any) -> None:
+        known = trimap(mask, band=3)
+        assert set(np.unique(known)) == {0, 128, 255}
+        assert known[80, 80] == 255
+        assert known[0, 0] == 0
+        assert (known[(mask > 13) & (mask < 242)] == 128).all()
+
+    def test_guided_finds_the_edge_in_the_picture(self) -> None:
+        sharp = np.where(soft_disc(200, 60, 1) > 127, 255, 0).astype(np.uint8)
+        picture = blended(RED, BLUE, sharp)
+        coarse = np.asarray(Image.fromarray(sharp).filter(ImageFilter.GaussianBlur(3)))
+        refined = refine(picture, coarse, "guided")
+        before, after = (np.abs(m.astype(int) - sharp).mean() for m in (coarse, refined))
+        assert after < before
+
+    def test_decided_masks_stay(self, picture: Any) -> None:
+        full = np.full((160, 160), 255, np.uint8)
+        assert refine(picture, full, "guided") is full
+
+    def test_closed_form(self, picture: Any, mask: Any) -> None:
+        pytest.importorskip("pymatting", reason="the extra [matting] is not installed")
+        coarse = np.asarray(Image.fromarray(mask).filter(ImageFilter.GaussianBlur(4)))
+        refined = refine(picture, coarse, "closed-form")
+        before, after = (np.abs(m.astype(int) - mask).mean() for m in (coarse, refined))
+        assert after < 0.5 * before
+
+    def test_closed_form_refuses_what_memory_cannot_hold(self) -> None:
+        pytest.importorskip("pymatting", reason="the extra [matting] is not installed")
+        mask = np.zeros((2100, 2100), np.uint8)
+        mask[30:-30, 30:-30] = 255
+        with pytest.raises(UnsupportedOptionError, match=r"megapixels would take about 4 GB"):
+            refine(np.zeros((2100, 2100, 3), np.uint8), mask, "closed-form")
+
+
+class TestFormats:
+    @pytest.mark.parametrize("kind", ["png", "webp", "tiff"])
+    def test_lossless_formats_keep_every_value(self, picture: Any, mask: Any, kind: str) -> None:
+        result = cutout(picture, mask, keep_hidden=True)
+        back = Image.open(io.BytesIO(formats.encode(result, kind)))
+        np.testing.assert_array_equal(np.asarray(back.convert("RGBA")), np.asarray(result))
+
+    @pytest.mark.parametrize(("kind", "quality"), [("webp", 80), ("avif", 80)])
+    def test_lossy_formats_keep_alpha(self, picture: Any, mask: Any, kind: str, quality: int) -> None:
+        if kind == "avif":
+            pytest.importorskip("PIL._avif", reason="this Pillow has no AVIF")
+        back = Image.open(io.BytesIO(formats.encode(cutout(picture, mask), kind, quality)))
+        alpha = np.asarray(back.convert("RGBA"))[..., 3].astype(int)
+        assert np.abs(alpha - mask).mean() < 2
+
+    def test_jpeg_needs_a_background(self, picture: Any, mask: Any) -> None:
+        with pytest.raises(UnsupportedOptionError, match="JPEG has no alpha: give a background"):
+            formats.encode(cutout(picture, mask), "jpeg")
+        data = formats.encode(cutout(picture, mask, background="white"), "jpeg")
+        assert Image.open(io.BytesIO(data)).format == "JPEG"
+
+    def test_premultiplied_is_for_arrays(self, picture: Any, mask: Any) -> None:
+        with pytest.raises(UnsupportedOptionError, match="A file has straight alpha"):
+            formats.encode(cutout(picture, mask, premultiplied=True), "tiff")
+
+    @pytest.mark.parametrize(
+        ("kind", "quality", "message"),
+        [("bmp", None, "Format 'bmp'"), ("png", 50, "lossless"), ("webp", 0, "1 to 100")],
+    )
+    def test_impossible(self, kind: str, quality: Any, message: str) -> None:
+        with pytest.raises(UnsupportedOptionError, match=message):
+            formats.encode(Image.new("RGBA", (2, 2)), kind, quality)
+
+    def test_suffixes(self) -> None:
+        assert formats.kind_of("a/B.JPG") == "jpeg"
+        assert formats.kind_of("a.tif") == "tiff"
+        assert formats.kind_of("a.gif") is None
+
+
+class TestWhatGoesAlong:
+    @pytest.fixture
+    def photo(self, picture: Any) -> bytes:
+        """A JPEG from a telephone: lying on its side, with a colour profile, and with its place."""
+        exif = Image.Exif()
+        exif[0x0112], exif[0x0110], exif[0x8298] = 6, "Camera 1", "© Ada"
+        exif.get_ifd(0x8769)[0x9003] = "2026:01:02 03:04:05"
+        exif.get_ifd(0x8825)[2] = (52.0, 31.0, 0.0)
+        buffer = io.BytesIO()
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        wide = np.concatenate([picture, picture[:, :40]], axis=1)
+        Image.fromarray(wide).save(buffer, "JPEG", exif=exif, icc_profile=profile, quality=95)
+        return buffer.getvalue()
+
+    @pytest.mark.parametrize("kind", ["png", "webp", "tiff", "jpeg"])
+    def test_profile_time_and_author_but_no_place(self, photo: bytes, kind: str) -> None:
+        mask = np.full((200, 160), 255, np.uint8)  # upright
+        result = cutout(photo, mask, background="blur" if kind == "jpeg" else None)
+        assert result.size == (160, 200)
+        back = Image.open(io.BytesIO(formats.encode(result, kind)))
+        assert back.size == (160, 200)
+        assert back.info["icc_profile"] == Image.open(io.BytesIO(photo)).info["icc_profile"]
+        exif = back.getexif()
+        assert exif.get(0x0112, 1) == 1  # it is applied
+        assert exif[0x0110] == "Camera 1"
+        if kind != "tiff":  # libtiff writes no folder of its own for it
+            assert exif.get_ifd(0x8769)[0x9003] == "2026:01:02 03:04:05"
+        assert not exif.get_ifd(0x8825)
+
+    def test_on_a_colour_it_is_srgb(self, photo: bytes) -> None:
+        assert "icc_profile" not in cutout(photo, np.full((200, 160), 255, np.uint8), background="white").info
+
+    def test_wide_gamut_colours_stay(self) -> None:
+        """In Display P3 its most saturated green is (0, 255, 0): sRGB has no such, and would clip it."""
+        from transformers_foreground.srgb import srgb_profile
+
+        wide = srgb_profile().replace(  # P3's primaries in the place of sRGB's
+            *(
+                b"".join(round(v * 65536).to_bytes(4, "big", signed=True) for v in xyz)
+                for xyz in ((0.43604, 0.22244, 0.01390), (0.51512, 0.24120, -0.00105))
+            )
+        )
+        image = Image.new("RGB", (8, 8), (250, 10, 10))
+        image.info["icc_profile"] = wide
+        result = cutout(image, np.full((8, 8), 255, np.uint8))
+        assert result.getpixel((0, 0)) == (250, 10, 10, 255)
+        assert result.info["icc_profile"] == wide
+        assert cutout(image, np.full((8, 8), 255, np.uint8), background="white").getpixel((0, 0)) != (250, 10, 10)
+
+    def test_broken_metadata_is_left_out(self) -> None:
+        image = Image.new("RGB", (8, 8), (1, 2, 3))
+        image.info["icc_profile"] = b"no profile"
+        image.info["exif"] = b"Exif\0\0nonsense"
+        result = cutout(image, np.full((8, 8), 255, np.uint8))
+        assert "icc_profile" not in result.info
+        assert "exif" not in result.info
+
+
+def test_errors_are_all_of_one_family() -> None:
+    assert issubclass(UnsupportedOptionError, ForegroundError)
