@@ -18,7 +18,8 @@ from typing import IO, Any, Final
 import numpy as np
 from PIL import Image
 
-from .env import __version__
+from .addresses import PrivateAddressError, PublicHTTPHandler, PublicHTTPSHandler
+from .env import __version__, env
 from .errors import ImageError
 
 ACCEPTED: Final = (
@@ -148,10 +149,13 @@ def _download(url: str, name: str, timeout: float, max_bytes: int) -> bytes:
     # Not urlopen, which would follow a redirect to ftp:.
     opener = urllib.request.OpenerDirector()
     proxies = {scheme: proxy for scheme, proxy in urllib.request.getproxies().items() if scheme in ("http", "https")}
+    transports: tuple[urllib.request.BaseHandler, ...]
+    if env.allow_private_urls:
+        transports = urllib.request.ProxyHandler(proxies), urllib.request.HTTPHandler(), urllib.request.HTTPSHandler()
+    else:  # no proxy either: it would resolve the name, and connect, for us
+        transports = PublicHTTPHandler(), PublicHTTPSHandler()
     for handler in (
-        urllib.request.ProxyHandler(proxies),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
+        *transports,
         urllib.request.HTTPRedirectHandler(),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.HTTPDefaultErrorHandler(),
@@ -169,6 +173,8 @@ def _download(url: str, name: str, timeout: float, max_bytes: int) -> bytes:
         raise unreadable(name, f"the server answered {error.code} {error.reason}") from error
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
+        if isinstance(reason, PrivateAddressError):
+            raise unreadable(name, f"{reason}, and env.allow_private_urls is False") from error
         if isinstance(reason, TimeoutError):
             raise unreadable(
                 name, f"the download did not end within {timeout:g} s; raise timeout to wait longer"
