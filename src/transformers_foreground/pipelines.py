@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from PIL import Image
 from transformers import ImageSegmentationPipeline
 
+from transformers_foreground.asynchronous import AsyncCalls
 from transformers_foreground.errors import ForegroundError, ImageError, UnsupportedOptionError, UnsupportedTaskError
 from transformers_foreground.images import DecodedImage, decode
+from transformers_foreground.line import Steps
 from transformers_foreground.modeling import ORTModelForForegroundExtraction
 from transformers_foreground.output import put_alpha, to_mask
 from transformers_foreground.postprocessing import postprocess
-from transformers_foreground.preprocessing import Processing, preprocess
+from transformers_foreground.preprocessing import Processing, merged, preprocess
 from transformers_foreground.sessions import forward, usable_cpus
 from transformers_foreground.streaming import is_many, items_of, stream
 
@@ -32,7 +35,7 @@ _IGNORED_OPTIONS = (
 )
 
 
-class ForegroundExtractionPipeline(ImageSegmentationPipeline):  # type: ignore[misc]
+class ForegroundExtractionPipeline(AsyncCalls, ImageSegmentationPipeline):  # type: ignore[misc]
     """transformers' `image-segmentation` pipeline with the `foreground-extraction` subtask.
 
     With a foreground model, each picture gives `[{"label": None, "score": None, "mask": mask}]`, where `mask` is a PIL
@@ -55,7 +58,7 @@ class ForegroundExtractionPipeline(ImageSegmentationPipeline):  # type: ignore[m
             kwargs.setdefault("framework", "pt")
         super().__init__(*args, **kwargs)
         if self.extracts_foreground:
-            self.processing = _merged(model.processing, self.image_processor)
+            self.processing = merged(model.processing, getattr(self.image_processor, "processing", None))
 
     def check_model_type(self, supported_models: Any) -> None:
         """Skip the parent's list of classes, which cannot name ours."""
@@ -116,14 +119,7 @@ class ForegroundExtractionPipeline(ImageSegmentationPipeline):  # type: ignore[m
         inputs = kwargs.pop("images", inputs)
         batch_size = _whole("batch_size", kwargs.pop("batch_size", None), self._batch_size, least=1) or 1
         workers = _whole("num_workers", kwargs.pop("num_workers", None), self._num_workers, least=0)
-        before, streaming, after = (
-            {**defaults, **given}
-            for defaults, given in zip(
-                (self._preprocess_params, self._forward_params, self._postprocess_params),
-                self._sanitize_parameters(**kwargs),
-                strict=True,
-            )
-        )
+        before, streaming, after = self._options(kwargs)
         self.call_count += 1
         if not is_many(inputs):
             try:
@@ -134,6 +130,17 @@ class ForegroundExtractionPipeline(ImageSegmentationPipeline):  # type: ignore[m
                 raise
         outputs = self._stream(inputs, before, after, batch_size, workers, **streaming)
         return list(outputs) if isinstance(inputs, (list, tuple)) else outputs
+
+    def _options(self, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Lay a call's options over the pipeline's: those before the model, of many pictures, and after it."""
+        defaults = self._preprocess_params, self._forward_params, self._postprocess_params
+        return [{**d, **g} for d, g in zip(defaults, self._sanitize_parameters(**given), strict=True)]
+
+    def _steps(self, options: dict[str, Any]) -> tuple[Steps, str]:
+        batch_size = _whole("batch_size", options.pop("batch_size", None), self._batch_size, least=1) or 1
+        before, streaming, after = self._options(options)
+        prepare, finish = partial(self.preprocess, **before), partial(self.postprocess, **after)
+        return Steps(prepare, self._forward_batch, finish, batch_size), streaming.get("on_error", "raise")
 
     def _stream(
         self,
@@ -155,7 +162,7 @@ class ForegroundExtractionPipeline(ImageSegmentationPipeline):  # type: ignore[m
         ):
             if not isinstance(outcome, ForegroundError):
                 yield outcome
-            elif on_error == "raise":
+            elif on_error == "raise" or not isinstance(outcome, ImageError):
                 raise outcome
             elif on_error == "none":
                 yield None
@@ -229,12 +236,13 @@ class ForegroundExtractionPipeline(ImageSegmentationPipeline):  # type: ignore[m
 
     def dispose(self) -> None:
         """Free the session. The pipeline cannot be called any more; a second call does nothing."""
+        super().dispose()
         if self.extracts_foreground:
             self.model.dispose()
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the same bytes before and after a call, so that datasets finds what it has computed before."""
-        return {**self.__dict__, "call_count": 0}
+        return {**{key: value for key, value in self.__dict__.items() if key != "_lines"}, "call_count": 0}
 
     def __enter__(self) -> ForegroundExtractionPipeline:
         return self
@@ -272,19 +280,3 @@ def _pair(size: Any) -> tuple[int, int]:
     if len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
         raise UnsupportedOptionError(f"model_input_size={size!r}: use [height, width], or a number for a square.")
     return pair[0], pair[1]
-
-
-def _merged(known: Processing | None, image_processor: Any) -> Processing:
-    """Let an image processor decide, but for what no `preprocessor_config.json` states: the card and the graph do."""
-    own: Processing | None = getattr(image_processor, "processing", None)
-    if own is None or known is None:
-        chosen = own or known
-        if chosen is None:
-            raise UnsupportedOptionError("Nothing says what the model's input looks like: give an image_processor.")
-        return chosen
-    return replace(
-        own,
-        size=own.size or known.size,
-        rescale_to_max=own.rescale_to_max or known.rescale_to_max,
-        min_max=own.min_max or known.min_max,
-    )

@@ -94,6 +94,29 @@ class Processing:
         return replace(self, size={"height": height, "width": width}, size_divisibility=None)
 
 
+def merged(known: Processing | None, own: Processing | None) -> Processing:
+    """Let an image processor decide, but for what no `preprocessor_config.json` states: the card and the graph do.
+
+    Args:
+        known: What the card and the graph say.
+        own: What the image processor says.
+
+    Raises:
+        UnsupportedOptionError: Neither says anything.
+    """
+    if own is None or known is None:
+        chosen = own or known
+        if chosen is None:
+            raise UnsupportedOptionError("Nothing says what the model's input looks like: give an image_processor.")
+        return chosen
+    return replace(
+        own,
+        size=own.size or known.size,
+        rescale_to_max=own.rescale_to_max or known.rescale_to_max,
+        min_max=own.min_max or known.min_max,
+    )
+
+
 def _valid_size(size: Mapping[str, Any]) -> bool:
     return {"width", "height"} <= size.keys() or "shortest_edge" in size or "longest_edge" in size
 

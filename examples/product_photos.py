@@ -1,0 +1,71 @@
+"""A folder of product photos -> cut-outs on white, cropped to the product, square.
+
+    python examples/product_photos.py photos/ shop/ --model imgly/isnet-general-use --kind webp --size 1000
+
+Photos stream through the pipeline: while the model works on one, the next is decoded.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from transformers_foreground import cutout, pipeline
+from transformers_foreground.formats import encode
+from transformers_foreground.output import write_whole
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".heic", ".avif"}
+
+
+def product_picture(
+    photo: Path, mask: Image.Image, *, background: str = "white", pad: float = 0.08, size: int | None = None
+) -> Image.Image:
+    """Cut a product out, and set it in the middle of a square.
+
+    Args:
+        photo: The photo's path.
+        mask: Its mask.
+        background: The colour behind it.
+        pad: Room on each side, as a share of the product's longer side.
+        size: Side of the square in pixels; by default it is as large as the product needs.
+    """
+    product = cutout(photo, mask, background=background, crop=True, pad=pad)
+    side = size or max(product.size)
+    picture = ImageOps.pad(product, (side, side), Image.Resampling.LANCZOS, background)
+    picture.info.update(product.info)  # who took it, and when
+    return picture
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path, help="folder of photos")
+    parser.add_argument("output", type=Path, help="folder for the pictures")
+    parser.add_argument("--model", default="briaai/RMBG-1.4")
+    parser.add_argument("--kind", choices=["png", "webp"], default="png")
+    parser.add_argument("--size", type=int, help="side of the square; by default what the product needs")
+    parser.add_argument("--background", default="white")
+    options = parser.parse_args(arguments)
+
+    photos = sorted(path for path in options.photos.iterdir() if path.suffix.lower() in SUFFIXES)
+    stems = Counter(path.stem for path in photos)
+    with pipeline("image-segmentation", options.model) as segmenter:
+        # An iterator is read only a little ahead, so that a folder of any size needs the memory of a few photos.
+        masks = segmenter(iter(photos), return_mask=True, on_error="none")
+        for photo, mask in zip(photos, masks, strict=True):
+            if mask is None:
+                print(f"{photo}: cannot be read")
+            elif mask.getextrema()[1] < 128:
+                print(f"{photo}: no product found")
+            else:
+                picture = product_picture(photo, mask, background=options.background, size=options.size)
+                name = photo.stem if stems[photo.stem] == 1 else photo.name  # a.jpg and a.png must not meet
+                quality = 90 if options.kind == "webp" else None
+                write_whole(options.output / f"{name}.{options.kind}", encode(picture, options.kind, quality))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""A web service: send a picture, get its cut-out as PNG.
+
+    pip install uvicorn
+    FOREGROUND_MODEL=imgly/isnet-general-use uvicorn --app-dir examples service:app --limit-concurrency 64
+    curl -F image=@photo.jpg http://127.0.0.1:8000/cutout > cutout.png
+
+All requests share one session, first come, first served, and the event loop stays free. Start one worker: each would
+open the model, and they would fight for the same cores. `/docs` has a form to try it with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request, Response, UploadFile
+from fastapi.responses import JSONResponse
+
+from transformers_foreground import ForegroundError, cutout, pipeline
+from transformers_foreground.errors import ImageError
+from transformers_foreground.formats import encode
+
+MAX_BYTES = 20_000_000
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async with pipeline("image-segmentation", os.environ.get("FOREGROUND_MODEL", "briaai/RMBG-1.4")) as segmenter:
+        app.state.segmenter = segmenter
+        yield
+
+
+app = FastAPI(title="Cut-outs", lifespan=lifespan)
+
+
+@app.middleware("http")
+async def limit_uploads(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Refuse a large upload by its header, before a byte of it is read; the server holds the body to that length."""
+    length = request.headers.get("content-length", "")
+    if request.method == "POST" and not length.isdecimal():
+        return JSONResponse({"error": "Send the upload with a Content-Length."}, 411)
+    if request.method == "POST" and int(length) > MAX_BYTES:
+        return JSONResponse({"error": f"The upload has {length} bytes; the limit is {MAX_BYTES}."}, 413)
+    return await call_next(request)
+
+
+@app.exception_handler(ForegroundError)
+async def tell(_: Request, error: ForegroundError) -> JSONResponse:
+    """Send our message: a picture that cannot be read is the client's affair, anything else is ours."""
+    return JSONResponse({"error": str(error)}, 422 if isinstance(error, ImageError) else 503)
+
+
+@app.post("/cutout", response_class=Response, responses={200: {"content": {"image/png": {}}}})
+async def cut_out(image: UploadFile, request: Request, crop: bool = False) -> Response:
+    # Never a str: that would be taken for a path or a URL of the client's choice. The name is for messages only.
+    picture = {"bytes": await image.read(), "path": image.filename}
+    mask = await request.app.state.segmenter.acall(picture, return_mask=True)
+    png = await asyncio.to_thread(lambda: encode(cutout(picture, mask, crop=crop), "png"))
+    return Response(png, media_type="image/png")
