@@ -334,8 +334,8 @@ class TestWhatGoesAlong:
         """A JPEG from a telephone: lying on its side, with a colour profile, and with its place."""
         exif = Image.Exif()
         exif[0x0112], exif[0x0110], exif[0x8298] = 6, "Camera 1", "© Ada"
-        exif.get_ifd(0x8769)[0x9003] = "2026:01:02 03:04:05"
-        exif.get_ifd(0x8825)[2] = (52.0, 31.0, 0.0)
+        exif[0x8769] = {0x9003: "2026:01:02 03:04:05"}
+        exif[0x8825] = {2: (52.0, 31.0, 0.0)}
         buffer = io.BytesIO()
         profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
         wide = np.concatenate([picture, picture[:, :40]], axis=1)

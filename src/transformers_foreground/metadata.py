@@ -32,7 +32,7 @@ def kept_exif(exif: Image.Exif | None) -> bytes:
         details = exif.get_ifd(_SUBFOLDER)
         inner: dict[int, object] = {tag: details[tag] for tag in _KEPT_IN_SUBFOLDER if tag in details}
         if inner:
-            kept.get_ifd(_SUBFOLDER).update(inner)
+            kept[_SUBFOLDER] = inner
         return kept.tobytes() if kept or inner else b""
     except Exception:  # readers of broken data raise nearly anything, and the picture does not need it
         return b""
