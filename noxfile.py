@@ -26,4 +26,4 @@ def newest(session: nox.Session) -> None:
 @nox.session(python="3.10")
 def oldest(session: nox.Session) -> None:
     """Test with the oldest dependencies that are allowed."""
-    fast_tests(session, "-c", "configs/constraints-oldest.txt")
+    fast_tests(session, "-c", "tests/constraints-oldest.txt")
