@@ -5,7 +5,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 PIP = .venv/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-openvino test-eval test-cluster lint conformance clean
+.PHONY: demo test test-openvino test-eval test-cluster test-page lint conformance clean
 
 demo: .venv/installed
 	.venv/bin/foreground models fetch xuebinqin/u2netp
@@ -29,6 +29,11 @@ test-eval: .venv-eval/installed
 # Ray and Spark (which needs Java).
 test-cluster: .venv-cluster/installed
 	.venv-cluster/bin/python -m pytest tests/test_ray.py tests/test_spark.py
+
+# The page of `foreground serve`, in Chromium too where that is installed (playwright is only its driver).
+# FOREGROUND_SCREENSHOTS=1 makes the pictures of it in docs/ anew.
+test-page: .venv-page/installed
+	.venv-page/bin/python -m pytest tests/test_page.py
 
 lint: .venv/installed-dev
 	.venv/bin/ruff format --check .
@@ -74,5 +79,11 @@ conformance: .venv/installed-dev
 	.venv-cluster/bin/python -m pip install --quiet -e ".[dev,ray,spark]"
 	touch $@
 
+.venv-page/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-page
+	.venv-page/bin/python -m pip install --quiet $(TORCH)
+	.venv-page/bin/python -m pip install --quiet -e ".[dev,demo]" playwright
+	touch $@
+
 clean:
-	rm -rf .venv .venv-openvino .venv-eval .venv-cluster build demo
+	rm -rf .venv .venv-openvino .venv-eval .venv-cluster .venv-page build demo

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from transformers_foreground.cli import cutout, evaluate, info, models, quantize
+from transformers_foreground.cli import cutout, evaluate, info, models, quantize, serve
 from transformers_foreground.cli.console import complain, plain_messages, say
 from transformers_foreground.env import __version__
 from transformers_foreground.errors import ForegroundError
@@ -56,6 +56,7 @@ app.command(DEFAULT_COMMAND)(cutout.cutout)
 app.add_typer(models.app, name="models")
 app.command("evaluate")(evaluate.evaluate)
 app.command("quantize")(quantize.quantize)
+app.command("serve")(serve.serve)
 app.command("info")(info.info)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,8 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from transformers_foreground.cli.console import (
-    complain,
-    download_bar,
     progress_bar,
     say,
 )
@@ -37,13 +34,7 @@ from transformers_foreground.cli.planning import (
     kind_for,
     plan,
 )
-from transformers_foreground.errors import (
-    DownloadError,
-    ForegroundError,
-    GatedModelError,
-    ModelFileNotFoundError,
-    ModelNotFoundError,
-)
+from transformers_foreground.errors import ForegroundError
 
 
 def cutout(
@@ -220,7 +211,7 @@ def cutout(
         if loaded is None:
             options: dict[str, Any] = {"device": device, "dtype": dtype, "resampling": resampling}
             options |= {"revision": revision, "local_files_only": local_files_only}
-            loaded = _load(model, todo[0], quiet or as_json, options)
+            loaded = load_model(model, todo[0], quiet or as_json, options)
         return run(
             loaded,
             todo,
@@ -310,29 +301,3 @@ def _watch(
     except KeyboardInterrupt:
         if not telling.quiet:
             say("Stopped.")
-
-
-def _load(model: str, first: Job, hidden: bool, options: dict[str, Any]) -> Any:
-    """Load the model. Where it is out of reach, say which one can be had instead, and how."""
-    from transformers_foreground.loading import load
-
-    try:
-        with download_bar(hidden) as progress_callback:
-            return load(model, progress_callback=progress_callback, **options)
-    except (ModelFileNotFoundError, GatedModelError):
-        raise
-    except (ModelNotFoundError, DownloadError) as error:
-        complain(f"error: {error}")
-        say(_instead(shlex.quote(first.source)))
-        raise typer.Exit(1) from error
-
-
-def _instead(picture: str) -> str:
-    from transformers_foreground.cards import cards
-    from transformers_foreground.cli.models import dtypes_here
-
-    here = [card.id for card in cards() if dtypes_here(card)]
-    if here:
-        return "On this machine already:\n" + "\n".join(f"  foreground {picture} --model {name}" for name in here)
-    fetchable = [card.id for card in cards() if card.fetchable]
-    return f"Then name it: foreground {picture} --model {fetchable[-1]}"
