@@ -285,7 +285,7 @@ class TestRefinement:
         pytest.importorskip("pymatting", reason="the extra [matting] is not installed")
         mask = np.zeros((2100, 2100), np.uint8)
         mask[30:-30, 30:-30] = 255
-        with pytest.raises(UnsupportedOptionError, match=r"megapixels would take about 4 GB"):
+        with pytest.raises(UnsupportedOptionError, match=r"megapixels would take 1.8 GB of memory or more"):
             refine(np.zeros((2100, 2100, 3), np.uint8), mask, "closed-form")
 
 

@@ -26,7 +26,8 @@ _BAND: Final = 0.002  # of the picture's longer side: how far from what is undec
 _GUIDED_SIZE: Final = 1024  # the guided filter's coefficients are computed on no more than that
 _GUIDED_RADIUS: Final = 2
 _GUIDED_EPSILON: Final = np.float32(1e-6)
-_CLOSED_FORM_PIXELS: Final = 4_000_000  # about 1 GB for each million
+_CLOSED_FORM_PIXELS: Final = 4_000_000
+_CLOSED_FORM_GB: Final = 0.42  # for each million of pixels, measured with a narrow unknown band
 
 
 def refine(rgb: NDArray[np.uint8], mask: NDArray[np.uint8], method: Refinement) -> NDArray[np.uint8]:
@@ -34,7 +35,7 @@ def refine(rgb: NDArray[np.uint8], mask: NDArray[np.uint8], method: Refinement) 
 
     `"guided"` is the fast guided filter (He and Sun, arXiv:1505.00996): cheap, for a small gain.
     `"closed-form"` is closed-form matting (Levin, Lischinski and Weiss, TPAMI 2008) as PyMatting has it (extra
-    [matting]): for hair and fur, at many seconds and about 1 GB a megapixel.
+    [matting]): for hair and fur, at some seconds and 0.4 GB or more a megapixel. docs/cutouts.md has what each gains.
 
     Args:
         rgb: The picture, uint8, (H, W, 3).
@@ -141,8 +142,8 @@ def _closed_form(rgb: NDArray[np.uint8], known: NDArray[np.uint8], solve: Callab
         return alpha
     if part.size > _CLOSED_FORM_PIXELS:
         raise UnsupportedOptionError(
-            f"refine='closed-form' on {part.size / 1e6:.1f} megapixels would take about {part.size / 1e6:.0f} GB of "
-            f"memory; it takes up to {_CLOSED_FORM_PIXELS / 1e6:.0f}. Shrink the picture first (max_size), or use "
+            f"refine='closed-form' on {part.size / 1e6:.1f} megapixels would take {_CLOSED_FORM_GB * part.size / 1e6:.1f} "
+            f"GB of memory or more; it takes up to {_CLOSED_FORM_PIXELS / 1e6:.0f}. Shrink the picture first (max_size), or use "
             "refine='guided'."
         )
     trimap01 = np.where(part == UNKNOWN, 0.5, part / 255)

@@ -9,10 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from transformers_foreground.cli.console import (
-    progress_bar,
-    say,
-)
+from transformers_foreground.cli.console import progress_bar, say
+from transformers_foreground.cli.loading import load_model
 from transformers_foreground.cli.options import (
     DEFAULT_MODEL,
     MANY,
@@ -212,14 +210,8 @@ def cutout(
             options: dict[str, Any] = {"device": device, "dtype": dtype, "resampling": resampling}
             options |= {"revision": revision, "local_files_only": local_files_only}
             loaded = load_model(model, todo[0], quiet or as_json, options)
-        return run(
-            loaded,
-            todo,
-            style,
-            force=force,
-            workers=jobs,
-            cells=contact_sheet is not None,
-        )
+        sheet = contact_sheet is not None
+        return run(loaded, todo, style, force=force, workers=jobs, cells=sheet)
 
     try:
         _do(planned, cut, telling, force=force, resume=resume or watch)
