@@ -35,7 +35,7 @@ def refine(rgb: NDArray[np.uint8], mask: NDArray[np.uint8], method: Refinement) 
 
     `"guided"` is the fast guided filter (He and Sun, arXiv:1505.00996): cheap, for a small gain.
     `"closed-form"` is closed-form matting (Levin, Lischinski and Weiss, TPAMI 2008) as PyMatting has it (extra
-    [matting]): for hair and fur, at some seconds and 0.4 GB or more a megapixel. docs/cutouts.md has what each gains.
+    [matting]): for hair and fur, at some seconds and 0.4 GB or more a megapixel. See docs/cutouts.md for gains.
 
     Args:
         rgb: The picture, uint8, (H, W, 3).
@@ -142,9 +142,9 @@ def _closed_form(rgb: NDArray[np.uint8], known: NDArray[np.uint8], solve: Callab
         return alpha
     if part.size > _CLOSED_FORM_PIXELS:
         raise UnsupportedOptionError(
-            f"refine='closed-form' on {part.size / 1e6:.1f} megapixels would take {_CLOSED_FORM_GB * part.size / 1e6:.1f} "
-            f"GB of memory or more; it takes up to {_CLOSED_FORM_PIXELS / 1e6:.0f}. Shrink the picture first (max_size), or use "
-            "refine='guided'."
+            f"refine='closed-form' on {part.size / 1e6:.1f} megapixels would take "
+            f"{_CLOSED_FORM_GB * part.size / 1e6:.1f} GB of memory or more; it takes up to "
+            f"{_CLOSED_FORM_PIXELS / 1e6:.0f} megapixels. Shrink the picture first (max_size), or use refine='guided'."
         )
     trimap01 = np.where(part == UNKNOWN, 0.5, part / 255)
     alpha[box] = solve(rgb[box] / 255.0, trimap01)
