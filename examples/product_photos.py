@@ -11,10 +11,11 @@ import argparse
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageOps
 
-from transformers_foreground import cutout, pipeline
+from transformers_foreground import ForegroundError, cutout, pipeline
 from transformers_foreground.formats import encode
 from transformers_foreground.output import write_whole
 
@@ -40,6 +41,15 @@ def product_picture(
     return picture
 
 
+def reason(segmenter: Any, photo: Path) -> str:
+    """Say why a photo cannot be read."""
+    try:
+        segmenter(photo)
+    except ForegroundError as error:
+        return str(error)
+    return f"{photo}: it can be read now; run this again"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="folder of photos")
@@ -52,19 +62,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     photos = sorted(path for path in options.photos.iterdir() if path.suffix.lower() in SUFFIXES)
     stems = Counter(path.stem for path in photos)
+    failed: list[str] = []
     with pipeline("image-segmentation", options.model) as segmenter:
         # An iterator is read only a little ahead, so that a folder of any size needs the memory of a few photos.
         masks = segmenter(iter(photos), return_mask=True, on_error="none")
         for photo, mask in zip(photos, masks, strict=True):
             if mask is None:
-                print(f"{photo}: cannot be read")
+                failed.append(reason(segmenter, photo))
             elif mask.getextrema()[1] < 128:
-                print(f"{photo}: no product found")
+                failed.append(f"{photo}: no product found")
             else:
                 picture = product_picture(photo, mask, background=options.background, size=options.size)
                 name = photo.stem if stems[photo.stem] == 1 else photo.name  # a.jpg and a.png must not meet
                 quality = 90 if options.kind == "webp" else None
                 write_whole(options.output / f"{name}.{options.kind}", encode(picture, options.kind, quality))
+    print(f"{options.output}: {len(photos) - len(failed)} of {len(photos)} photos", *failed, sep="\n")
+    if failed:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

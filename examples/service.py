@@ -1,6 +1,5 @@
 """A web service: send a picture, get its cut-out as PNG.
 
-    pip install uvicorn
     FOREGROUND_MODEL=imgly/isnet-general-use uvicorn --app-dir examples service:app --limit-concurrency 64
     curl -F image=@photo.jpg http://127.0.0.1:8000/cutout > cutout.png
 

@@ -140,6 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="briaai/RMBG-1.4")
     parser.add_argument("--background", help="a colour, such as '#00b140'")
     options = parser.parse_args(arguments)
+    if options.output.exists() and options.output.samefile(options.video):
+        parser.error("the output is the video itself: give another name")
     if options.background is None and options.output.suffix != ".webm":
         parser.error("only .webm has alpha: name the output so, or give a --background")
     if options.background is None and "libvpx-vp9" not in av.codecs_available:

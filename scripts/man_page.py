@@ -69,7 +69,7 @@ def page() -> str:
     lines += [
         ".SH EXIT STATUS",
         "0 when all is done, 1 when something failed (it is named), 2 when the command itself is wrong, 130 after Ctrl"
-        r"\-C.",
+        r"\-C (which ends \-\-watch as usual: 0, or 1 if a picture had failed).",
     ]
     return "\n".join(lines) + "\n"
 

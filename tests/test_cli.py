@@ -100,7 +100,8 @@ def test_existing_results_are_kept_without_force(photo: Path) -> None:
     result = run("photo.png")
     assert result.exit_code == 1
     assert result.stderr == (
-        "failed: photo.png: photo.cutout.png exists. Use --force to overwrite it, or -o for another place.\n"
+        "failed: photo.png: photo.cutout.png exists. Use --force to overwrite it, --resume to skip it, or -o for "
+        "another place.\n"
     )
     assert Path("photo.cutout.png").read_bytes() == b"mine"
     assert run("photo.png", "--force").exit_code == 0

@@ -5,22 +5,26 @@ All arithmetic is on the encoded (gamma) values, as in browsers and image editor
 
 from __future__ import annotations
 
+import os
+import re
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageFilter, ImageOps
 
-from transformers_foreground.errors import UnsupportedOptionError
+from transformers_foreground.errors import ImageError, UnsupportedOptionError
 from transformers_foreground.images import DecodedImage, decode
 
 Pixels = NDArray[np.uint8]
 
 _BLUR_SIZE: Final = 512  # a blurred picture has no detail that a small one could not show
 _BLUR: Final = 0.02  # standard deviation, of the longer side
-_SHADOW_BLUR: Final = 0.015  # of the longer side; and as far below the object
+_SHADOW_BLUR: Final = 0.012  # standard deviation, of the longer side
+_SHADOW_BELOW: Final = 0.024  # of the longer side: as far as the blur reaches up, so that nothing shines above
 _SHADOW_ALPHA: Final = 0.4
-_VISIBLE: Final = 13  # of 255, 5 %: fainter specks of a mask do not count for the crop
+VISIBLE: Final = 13  # of 255, 5 %: fainter specks of a mask do not count for the crop
+SHADOWED: Final = 2  # of 255: where a shadow ends, for the eye
 
 
 def background_for(choice: Any, rgb: Pixels, mask: Pixels) -> Pixels:
@@ -46,8 +50,28 @@ def background_for(choice: Any, rgb: Pixels, mask: Pixels) -> Pixels:
     colour = colour_of(choice)
     if colour is not None:
         return np.broadcast_to(np.array(colour, np.uint8), (height, width, 3))
-    picture = choice if isinstance(choice, DecodedImage) else decode(choice)
+    picture = background_picture(choice)
     return np.asarray(ImageOps.fit(Image.fromarray(picture.rgb()), (width, height), Image.Resampling.LANCZOS))
+
+
+def background_picture(choice: Any) -> DecodedImage:
+    """Read a background that is a picture.
+
+    Args:
+        choice: As for `background_for`, but neither a colour nor `"blur"`.
+
+    Raises:
+        ImageError: It cannot be read; of a string, the message says what else it might have been.
+    """
+    if isinstance(choice, DecodedImage):
+        return choice
+    if isinstance(choice, str) and ":" not in choice and not os.path.exists(choice):
+        hint = f"; a colour is written #{choice}" if re.fullmatch(r"[0-9a-fA-F]{6}", choice) else ""
+        raise ImageError(
+            f"background={choice!r} is neither a colour ('white', '#ff8800'), nor 'blur', nor a file that is there"
+            f"{hint}."
+        )
+    return decode(choice)
 
 
 def colour_of(choice: Any) -> tuple[int, int, int] | None:
@@ -119,21 +143,24 @@ def shadow_of(mask: Pixels) -> Pixels:
     height, width = mask.shape
     scale = min(1, _BLUR_SIZE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    reach = _SHADOW_BLUR * max(size)
+    below = _SHADOW_BELOW * max(size)
     small = Image.fromarray(mask).resize(size, Image.Resampling.BOX)
-    small = small.transform(size, Image.Transform.AFFINE, (1, 0, 0, 0, 1, -reach), Image.Resampling.BILINEAR)
-    small = small.filter(ImageFilter.GaussianBlur(reach)).point(lambda level: level * _SHADOW_ALPHA)
+    small = small.transform(size, Image.Transform.AFFINE, (1, 0, 0, 0, 1, -below), Image.Resampling.BILINEAR)
+    small = small.filter(ImageFilter.GaussianBlur(_SHADOW_BLUR * max(size))).point(lambda level: level * _SHADOW_ALPHA)
     return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
 
 
-def box_of(alphas: list[Pixels]) -> tuple[slice, slice]:
+def box_of(mask: Pixels, shadow: Pixels | None = None) -> tuple[slice, slice]:
     """Find the rows and columns where something is to be seen; all of them if nothing is.
 
     Args:
-        alphas: Each uint8, (H, W): what belongs to the object. Below 5 % does not count.
+        mask: Alpha, uint8, (H, W). Below 5 % does not count.
+        shadow: As `mask`, but fainter counts.
     """
-    rows = np.flatnonzero(np.logical_or.reduce([(alpha >= _VISIBLE).any(axis=1) for alpha in alphas]))
-    columns = np.flatnonzero(np.logical_or.reduce([(alpha >= _VISIBLE).any(axis=0) for alpha in alphas]))
+    seen = mask >= VISIBLE
+    if shadow is not None:
+        seen |= shadow >= SHADOWED
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     if not len(rows):
-        return slice(0, alphas[0].shape[0]), slice(0, alphas[0].shape[1])
+        return slice(0, mask.shape[0]), slice(0, mask.shape[1])
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

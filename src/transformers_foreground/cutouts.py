@@ -40,14 +40,16 @@ def cutout(
 
     Args:
         image: The picture, in any form that `images.decode` takes.
-        mask: Its mask: a PIL image of mode "L", an array (H, W), or the path of one. Of an RGBA picture, the alpha.
+        mask: Its mask: a PIL image of mode "L", an array (H, W), or the path of one; or what a pipeline gave for the
+            picture. Of an RGBA picture, the alpha.
         background: `None` for none; a colour (`"white"`, `"#ff8800"`, `(255, 136, 0)`); a picture, which is scaled to
             cover, in any form that `image` may have; or `"blur"`, the picture's own background, blurred.
         decontaminate: Give soft edges the foreground's own colours, so that they drag none of the old background along.
             See `decontamination.decontaminate`.
         refine: `"guided"` or `"closed-form"`: decide the mask's edge anew. See `refinement.refine`.
         crop: Crop to what is visible.
-        pad: Room to add on each side: pixels, or as a float a share of the longer side (of the object, if cropped).
+        pad: Room to add on each side: pixels, or as a float (0.1) a share of the longer side (of the object's, if
+            cropped).
             Beyond the picture's border there is nothing, or the new background.
         shadow: Lay a soft shadow below the object.
         max_size: Shrink to this many pixels at the longer side, before room is added.
@@ -76,8 +78,8 @@ def cutout(
         alpha = refinement.refine(rgb, alpha, refine)
     colours = decontamination.decontaminate(rgb, alpha) if decontaminate else rgb
     if crop or pad:
-        everything = [alpha, composition.shadow_of(alpha)] if shadow else [alpha]
-        box = composition.box_of(everything) if crop else (slice(0, alpha.shape[0]), slice(0, alpha.shape[1]))
+        shade = composition.shadow_of(alpha) if shadow else None
+        box = composition.box_of(alpha, shade) if crop else (slice(0, alpha.shape[0]), slice(0, alpha.shape[1]))
         longer = max(side.stop - side.start for side in box)
         room = round(pad * longer) if isinstance(pad, float) else pad
         rgb, colours, alpha = (_framed(plane, box, room) for plane in (rgb, colours, alpha))
@@ -106,6 +108,8 @@ def _check(background: Any, pad: int | float, max_size: int | None, premultiplie
 
 def _alpha(mask: Any, picture: DecodedImage) -> Pixels:
     """Return the mask's plane, uint8, (H, W)."""
+    if isinstance(mask, list) and len(mask) == 1 and isinstance(mask[0], dict):  # a pipeline's whole result
+        mask = mask[0].get("mask")
     decoded = decode(mask)
     if decoded.pixels.shape[2] == 3:
         raise ImageError(f"The mask {decoded.name} has colours; give a gray picture, or one with alpha.")
@@ -125,14 +129,14 @@ def _shrunk(pixels: Pixels, max_size: int) -> Pixels:
 
 
 def _framed(pixels: Pixels, box: tuple[slice, slice], room: int) -> Pixels:
-    """Cut out a box with some room around it. Beyond the border there are the border's colours, and no alpha."""
+    """Cut out a box with some room around it. Beyond the border the picture is mirrored, and there is no alpha."""
     before = [min(room, side.start) for side in box]
     after = [min(room, length - side.stop) for side, length in zip(box, pixels.shape, strict=False)]
     inside = tuple(slice(side.start - b, side.stop + a) for side, b, a in zip(box, before, after, strict=True))
     beyond = [(room - b, room - a) for b, a in zip(before, after, strict=True)]
     if pixels.ndim == 2:
         return np.pad(pixels[inside], beyond)
-    return np.pad(pixels[inside], [*beyond, (0, 0)], mode="edge")
+    return np.pad(pixels[inside], [*beyond, (0, 0)], mode="symmetric")
 
 
 def _composed(

@@ -229,7 +229,7 @@ class ForegroundExtractionPipeline(AsyncCalls, ImageSegmentationPipeline):  # ty
             graph = self.model.graph
             if (graph.height or height, graph.width or width) != (height, width):
                 raise UnsupportedOptionError(
-                    f"model_input_size={list(size)}: this graph takes {[graph.height, graph.width]} only."
+                    f"model_input_size={[height, width]}: this graph takes {[graph.height, graph.width]} only."
                 )
             processing = processing.with_size(height, width)
         return processing

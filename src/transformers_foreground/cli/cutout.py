@@ -69,7 +69,7 @@ def cutout(
     pad: Annotated[
         str,
         typer.Option(
-            help="Room on each side: pixels, or 10% of the side.",
+            help="Room on each side: pixels (12), or a share of the longer side (10%).",
             rich_help_panel=RESULT,
         ),
     ] = "0",
@@ -112,7 +112,7 @@ def cutout(
         bool,
         typer.Option(
             "--resume",
-            help="Skip pictures whose result is newer; redo older ones.",
+            help="Skip pictures whose result is newer, whatever options it was made with.",
             rich_help_panel=MANY,
         ),
     ] = False,

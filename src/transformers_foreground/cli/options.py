@@ -90,7 +90,7 @@ def pad_of(value: str) -> int | float:
     """
     number = value.removesuffix("%").strip()
     if not number.isascii() or not number.replace(".", "", value.endswith("%")).isdigit():
-        raise typer.BadParameter(f"--pad {value}: use pixels (12), or a share of the side (5%).")
+        raise typer.BadParameter(f"--pad {value}: use pixels (12), or a share of the longer side (5%).")
     return float(number) / 100 if value.endswith("%") else int(number)
 
 

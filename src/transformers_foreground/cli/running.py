@@ -63,7 +63,8 @@ def check(job: Job, force: bool) -> None:
         return
     if job.target.is_file() and not force:
         raise ImageError(
-            f"{name_of(job.source)}: {job.target} exists. Use --force to overwrite it, or -o for another place."
+            f"{name_of(job.source)}: {job.target} exists. Use --force to overwrite it, --resume to skip it, or -o for "
+            "another place."
         )
     folder = next(parent for parent in job.target.parents if parent.exists())
     if not folder.is_dir():

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from transformers_foreground import formats
-from transformers_foreground.composition import colour_of
+from transformers_foreground.composition import background_picture, colour_of
 from transformers_foreground.cutouts import cutout
 from transformers_foreground.errors import UnsupportedOptionError
-from transformers_foreground.images import DecodedImage, decode
+from transformers_foreground.images import DecodedImage
 from transformers_foreground.output import to_mask
 from transformers_foreground.refinement import refine
 
@@ -51,7 +51,7 @@ class Style:
             )
         background = options.pop("background")
         if background not in (None, "blur") and colour_of(background) is None:
-            background = decode(background)
+            background = background_picture(background)
         style = cls(mask_only, kind, quality, {**options, "background": background})
         style.check()
         return style
