@@ -72,7 +72,24 @@ def folder(data: Data, table: Table) -> list[str]:
         "`rembg p` and the JavaScript packages do one after another. “Bare session” is back-to-back fp32 `session.run` "
     )
     text += "just before and after; “against it” is the throughput as a share of that."
-    return ["## A folder", "", text, "", *table(head, rows)]
+    return ["## A folder", "", text, "", *table(head, rows), *bound(data, found)]
+
+
+def bound(data: Data, found: Data) -> list[str]:
+    """What a folder in fp32 can reach at best, from the profile of a single picture."""
+    profile = results(data, "overhead").get("ours fp32")
+    if not profile or "ours fp32" not in found:
+        return []
+    forward = median(stages["forward"] for stages in profile["stages"])
+    beside = median(sum(stages.values()) - stages["forward"] for stages in profile["stages"])
+    cores = data["machine"]["threads"]
+    best = forward / (forward + beside / cores)
+    return [
+        f"The forward keeps all {cores} cores busy. What is done besides ({beside:.2f} s of one core for each picture, "
+        "most of it PNG's encoding; see [the stages](#where-the-time-goes)) takes its time from them: "
+        f"{best:.0%} is the most that overlap can give in fp32 here. What is lost beyond that was not traced.",
+        "",
+    ]
 
 
 def cold(data: Data, table: Table) -> list[str]:
