@@ -83,7 +83,7 @@ def test_product_photos(
             assert 24 <= width <= 40  # cropped to the square, with some room around it
             assert min(picture.getpixel((0, 0))) >= 250
     told = capsys.readouterr().out
-    assert "broken.jpg: cannot be read" in told
+    assert "broken.jpg: this JPEG file cannot be read" in told
     assert "nothing.png: no product found" in told
 
 
