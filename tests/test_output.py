@@ -16,7 +16,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from transformers_foreground import output
-from transformers_foreground.output import MaskImage, encode_png, put_alpha, to_mask, without_hidden, write_whole
+from transformers_foreground.formats import encode
+from transformers_foreground.output import MaskImage, put_alpha, to_mask, without_hidden, write_whole
 
 
 @pytest.fixture
@@ -170,7 +171,7 @@ def test_without_hidden_zeros_them_and_no_others(rgb: np.ndarray, pixels: np.nda
 
 def test_encode_png_is_lossless(rgb: np.ndarray, pixels: np.ndarray, tmp_path: Path) -> None:
     for image in (put_alpha(rgb, pixels), to_mask(pixels)):
-        (tmp_path / "x.png").write_bytes(encode_png(image))
+        (tmp_path / "x.png").write_bytes(encode(image))
         back = Image.open(tmp_path / "x.png")
         assert (back.format, back.mode) == ("PNG", image.mode)
         assert np.array_equal(np.asarray(back), np.asarray(image))

@@ -17,14 +17,21 @@ from typing import Any
 
 import onnxruntime as ort
 
-from transformers_foreground import pipeline, sessions
+from transformers_foreground import cutouts, formats, pipeline, sessions
 from transformers_foreground.cli import running
 from transformers_foreground.cli.planning import Job
+from transformers_foreground.cli.style import Style
 from transformers_foreground.images import decode
 from transformers_foreground.loading import LoadedModel, installed_device, load, open_graph
 from transformers_foreground.model_files import load_files
 
-STAGES = ("decode", "preprocess", "postprocess", "without_hidden", "put_alpha", "encode_png", "write_whole")
+STAGES = (  # of the command, where each is called
+    (running, ("decode", "preprocess", "postprocess", "write_whole")),
+    (cutouts, ("without_hidden", "put_alpha")),
+    (formats, ("encode",)),
+    (sessions, ("forward",)),
+)
+STYLE = Style(options={"decontaminate": False})  # plain colours, as peers have them
 
 
 def main() -> None:
@@ -72,9 +79,9 @@ def overhead(model: str, dtype: str, threads: int, photo: str, rounds: int) -> d
     values = segment.preprocess(photo)["pixel_values"]
     feed, wanted = {bare.get_inputs()[0].name: values}, [bare.get_outputs()[0].name]
     pixels = decode(photo).rgb()
-    spent = dict.fromkeys((*STAGES, "forward"), 0.0)
-    watch(running, STAGES, spent)
-    watch(sessions, ("forward",), spent)
+    spent: dict[str, float] = {}
+    for module, names in STAGES:
+        watch(module, names, spent)
     seconds: dict[str, list[float]] = {"bare": [], "array to mask": [], "JPEG to mask": [], "JPEG to PNG": []}
     stages: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -99,13 +106,13 @@ def overhead(model: str, dtype: str, threads: int, photo: str, rounds: int) -> d
 
 def cut_out(loaded: LoadedModel, job: Job) -> None:
     """Do what the command does with one picture."""
-    for outcome in running.run(loaded, [job], mask_only=False, force=True):
+    for outcome in running.run(loaded, [job], STYLE, force=True):
         if isinstance(outcome, Exception):
             raise outcome
 
 
 def watch(module: Any, names: tuple[str, ...], spent: dict[str, float]) -> None:
-    """Add up the time that a module's functions take. One that is not there counts as nothing."""
+    """Add up the time that a module's functions take."""
 
     def wrap(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def timing(*args: Any, **kwargs: Any) -> Any:
@@ -118,8 +125,8 @@ def watch(module: Any, names: tuple[str, ...], spent: dict[str, float]) -> None:
         return timing
 
     for name in names:
-        if hasattr(module, name):
-            setattr(module, name, wrap(name, getattr(module, name)))
+        spent[name] = 0.0
+        setattr(module, name, wrap(name, getattr(module, name)))
 
 
 main()

@@ -14,7 +14,7 @@ from transformers_foreground import policy, storage
 from transformers_foreground.columns import fill, flatten, path_to, places
 from transformers_foreground.errors import ImageError, UnsupportedOptionError
 from transformers_foreground.extraction import Extracted, extract
-from transformers_foreground.output import encode_png
+from transformers_foreground.formats import encode
 from transformers_foreground.portable import PortableModel
 
 _logger = logging.getLogger(__name__)
@@ -144,8 +144,8 @@ class ArrowMapper:
     def _stored(self, extracted: Extracted) -> dict[str, Any]:
         """Return the values of those columns that are wanted."""
         return {
-            "mask": encode_png(extracted.mask) if self.columns["mask"] is not None else None,
-            "cutout": encode_png(extracted.cutout) if extracted.cutout is not None else None,
+            "mask": encode(extracted.mask) if self.columns["mask"] is not None else None,
+            "cutout": encode(extracted.cutout) if extracted.cutout is not None else None,
             "alpha": list(extracted.alpha) if extracted.alpha is not None else None,
         }
 

@@ -9,18 +9,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from transformers_foreground.errors import ImageError, UnsupportedOptionError
-from transformers_foreground.images import MAX_BYTES
+from transformers_foreground.images import MAX_BYTES, TIMEOUT
 from transformers_foreground.line import Line, Steps
 from transformers_foreground.sessions import usable_cpus
 from transformers_foreground.sources import name_of, open_stream
 from transformers_foreground.streaming import is_many
 
 _Self = TypeVar("_Self", bound="AsyncCalls")
-
-_TIMEOUT: Final = 20.0  # as `images.decode` has it
 
 
 class AsyncCalls:
@@ -80,7 +78,7 @@ class AsyncCalls:
             return await _result(line.join(inputs, _undivided(self, options)))
         steps, on_error = self._steps(options)
         timeout = {**self._preprocess_params, **options}.get("timeout")
-        fetch = partial(_download, timeout=_TIMEOUT if timeout is None else timeout)
+        fetch = partial(_download, timeout=TIMEOUT if timeout is None else timeout)
 
         def join(picture: Any) -> Future[Any]:
             return line.join(picture, steps, fetch if _is_remote(picture) else None)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageFilter, ImageOps
 
 from transformers_foreground.errors import ImageError, UnsupportedOptionError
+from transformers_foreground.geometry import bounds, within
 from transformers_foreground.images import DecodedImage, decode
 
 Pixels = NDArray[np.uint8]
@@ -23,8 +24,8 @@ _BLUR: Final = 0.02  # standard deviation, of the longer side
 _SHADOW_BLUR: Final = 0.012  # standard deviation, of the longer side
 _SHADOW_BELOW: Final = 0.024  # of the longer side: as far as the blur reaches up, so that nothing shines above
 _SHADOW_ALPHA: Final = 0.4
-VISIBLE: Final = 13  # of 255, 5 %: fainter specks of a mask do not count for the crop
-SHADOWED: Final = 2  # of 255: where a shadow ends, for the eye
+_VISIBLE: Final = 13  # of 255, 5 %: fainter specks of a mask do not count for the crop
+_SHADOWED: Final = 2  # of 255: where a shadow ends, for the eye
 
 
 def background_for(choice: Any, rgb: Pixels, mask: Pixels) -> Pixels:
@@ -101,8 +102,7 @@ def colour_of(choice: Any) -> tuple[int, int, int] | None:
 def _blurred(rgb: Pixels, mask: Pixels) -> Pixels:
     """Blur what is behind the object, and not the object, which would shine around itself: blur((1−α)I) / blur(1−α)."""
     height, width = mask.shape
-    scale = min(1, _BLUR_SIZE / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
+    size = within(width, height, _BLUR_SIZE)
     behind = Image.fromarray(rgb).resize(size, Image.Resampling.BOX)
     behind.putalpha(Image.fromarray(255 - mask).resize(size, Image.Resampling.BOX))
     deviation = _BLUR * max(size)
@@ -141,8 +141,7 @@ def shadow_of(mask: Pixels) -> Pixels:
         uint8, (H, W): up to 40 % where the object is dense.
     """
     height, width = mask.shape
-    scale = min(1, _BLUR_SIZE / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
+    size = within(width, height, _BLUR_SIZE)
     below = _SHADOW_BELOW * max(size)
     small = Image.fromarray(mask).resize(size, Image.Resampling.BOX)
     small = small.transform(size, Image.Transform.AFFINE, (1, 0, 0, 0, 1, -below), Image.Resampling.BILINEAR)
@@ -157,10 +156,7 @@ def box_of(mask: Pixels, shadow: Pixels | None = None) -> tuple[slice, slice]:
         mask: Alpha, uint8, (H, W). Below 5 % does not count.
         shadow: As `mask`, but fainter counts.
     """
-    seen = mask >= VISIBLE
+    seen = mask >= _VISIBLE
     if shadow is not None:
-        seen |= shadow >= SHADOWED
-    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
-    if not len(rows):
-        return slice(0, mask.shape[0]), slice(0, mask.shape[1])
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+        seen |= shadow >= _SHADOWED
+    return bounds(seen) or (slice(0, mask.shape[0]), slice(0, mask.shape[1]))

@@ -10,9 +10,10 @@ from PIL import Image
 
 from transformers_foreground import composition, decontamination, refinement
 from transformers_foreground.errors import ImageError, UnsupportedOptionError
+from transformers_foreground.geometry import within
 from transformers_foreground.images import DecodedImage, ImageInput, decode
 from transformers_foreground.metadata import kept_exif
-from transformers_foreground.output import without_hidden
+from transformers_foreground.output import put_alpha, without_hidden
 from transformers_foreground.refinement import Refinement
 
 Pixels = NDArray[np.uint8]
@@ -49,8 +50,7 @@ def cutout(
         refine: `"guided"` or `"closed-form"`: decide the mask's edge anew. See `refinement.refine`.
         crop: Crop to what is visible.
         pad: Room to add on each side: pixels, or as a float (0.1) a share of the longer side (of the object's, if
-            cropped).
-            Beyond the picture's border there is nothing, or the new background.
+            cropped). Beyond the picture's border there is nothing, or the new background.
         shadow: Lay a soft shadow below the object.
         max_size: Shrink to this many pixels at the longer side, before room is added.
         premultiplied: Return colours multiplied by alpha, as Pillow's mode "RGBa", for programs that want them so.
@@ -78,8 +78,9 @@ def cutout(
         alpha = refinement.refine(rgb, alpha, refine)
     colours = decontamination.decontaminate(rgb, alpha) if decontaminate else rgb
     if crop or pad:
-        shade = composition.shadow_of(alpha) if shadow else None
-        box = composition.box_of(alpha, shade) if crop else (slice(0, alpha.shape[0]), slice(0, alpha.shape[1]))
+        box = slice(0, alpha.shape[0]), slice(0, alpha.shape[1])
+        if crop:
+            box = composition.box_of(alpha, composition.shadow_of(alpha) if shadow else None)
         longer = max(side.stop - side.start for side in box)
         room = round(pad * longer) if isinstance(pad, float) else pad
         rgb, colours, alpha = (_framed(plane, box, room) for plane in (rgb, colours, alpha))
@@ -122,10 +123,8 @@ def _alpha(mask: Any, picture: DecodedImage) -> Pixels:
 
 
 def _shrunk(pixels: Pixels, max_size: int) -> Pixels:
-    height, width = pixels.shape[:2]
-    scale = max_size / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
+    image = Image.fromarray(pixels)
+    return np.asarray(image.resize(within(*image.size, max_size), Image.Resampling.LANCZOS, reducing_gap=3.0))
 
 
 def _framed(pixels: Pixels, box: tuple[slice, slice], room: int) -> Pixels:
@@ -155,6 +154,4 @@ def _composed(
         whole = alpha + ((255 - alpha.astype(np.uint16)) * shade + 127) // 255
         share = alpha.astype(np.float32) / np.maximum(whole, 1)
         colours, alpha = np.rint(colours * share[..., None]).astype(np.uint8), whole.astype(np.uint8)
-    result = Image.fromarray(colours)
-    result.putalpha(Image.fromarray(alpha))
-    return result
+    return put_alpha(colours, alpha)

@@ -16,6 +16,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from transformers_foreground.geometry import bounds
+
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
@@ -51,10 +53,9 @@ def decontaminate(rgb: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np
         itself if there is no such pixel.
     """
     soft = (mask > 0) & (mask < 255)
-    if not soft.any():
+    box = bounds(soft, margin=2)
+    if box is None:
         return rgb
-    rows, columns = np.flatnonzero(soft.any(axis=1)), np.flatnonzero(soft.any(axis=0))
-    box = slice(max(rows[0] - 2, 0), rows[-1] + 3), slice(max(columns[0] - 2, 0), columns[-1] + 3)
     fine, foreground = _estimate(rgb[box], mask[box], _grown(_grown(soft[box])))
     result = rgb.copy()
     changed = soft[box].ravel()[fine.places]

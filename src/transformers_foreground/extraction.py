@@ -94,7 +94,7 @@ def _run(graph: Graph, batch: Sequence[tuple[DecodedImage, NDArray[np.float32]]]
 
 
 class _QuickImage(Image.Image):
-    """A picture that is encoded at zlib's level 1 (see `output.encode_png`), also by `datasets`, which sets no level.
+    """A picture that is encoded at zlib's level 1 (see `formats.encode`), also by `datasets`, which sets no level.
 
     Copies and pickles are plain, so that reading them back needs Pillow alone.
     """

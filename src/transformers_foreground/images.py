@@ -20,8 +20,9 @@ from .errors import ImageError
 from .sources import name_of, open_stream, unreadable
 from .srgb import srgb_profile
 
-__all__ = ["MAX_BYTES", "MAX_PIXELS", "DecodedImage", "ImageInput", "decode", "name_of"]
+__all__ = ["MAX_BYTES", "MAX_PIXELS", "TIMEOUT", "DecodedImage", "ImageInput", "decode", "name_of"]
 
+TIMEOUT: Final = 20.0  # seconds
 MAX_BYTES: Final = 256 * 1024 * 1024
 MAX_PIXELS: Final = 200_000_000  # the largest phone cameras make 199.8 million
 
@@ -98,7 +99,7 @@ class DecodedImage:
 
 
 def decode(
-    source: ImageInput, *, timeout: float = 20.0, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS
+    source: ImageInput, *, timeout: float = TIMEOUT, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS
 ) -> DecodedImage:
     """Read one picture.
 

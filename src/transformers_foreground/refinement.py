@@ -15,6 +15,7 @@ from PIL import Image
 
 from transformers_foreground.errors import UnsupportedOptionError
 from transformers_foreground.extras import need
+from transformers_foreground.geometry import bounds, within
 
 Refinement = Literal["guided", "closed-form"]
 Floats = NDArray[np.float32]
@@ -100,8 +101,7 @@ def _windows(values: NDArray[np.float64], radius: int) -> NDArray[np.float64]:
 def _guided(rgb: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Floats:
     """Filter with the colours as the guide: α ≈ a·I + b in each small window, with a and b found on a small copy."""
     height, width = mask.shape
-    scale = min(1, _GUIDED_SIZE / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
+    size = within(width, height, _GUIDED_SIZE)
     guide = np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BOX), np.float64) / 255
     alpha = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.BOX), np.float64) / 255
     count = _windows(np.ones(alpha.shape), _GUIDED_RADIUS)
@@ -133,9 +133,8 @@ def _enlarged(plane: NDArray[np.float64], width: int, height: int) -> Floats:
 
 def _closed_form(rgb: NDArray[np.uint8], known: NDArray[np.uint8], solve: Callable[..., Any]) -> Floats:
     """Solve for alpha within the box around what is unknown."""
-    unknown = known == UNKNOWN
-    rows, columns = np.flatnonzero(unknown.any(axis=1)), np.flatnonzero(unknown.any(axis=0))
-    box = slice(max(rows[0] - 2, 0), rows[-1] + 3), slice(max(columns[0] - 2, 0), columns[-1] + 3)
+    box = bounds(known == UNKNOWN, margin=2)
+    assert box is not None  # `refine` has looked
     part = known[box]
     alpha = (known / np.float32(255)).astype(np.float32)
     if not (part == 0).any() or not (part == 255).any():  # nothing to tell foreground and background apart by

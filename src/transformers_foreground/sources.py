@@ -12,7 +12,8 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import IO, Any, Final
 
 import numpy as np
@@ -59,6 +60,15 @@ def name_of(source: object) -> str:
 def unreadable(name: str, why: str) -> ImageError:
     """Return the error to raise for the source of that name."""
     return ImageError(f"Cannot read {name}: {why}.")
+
+
+@contextmanager
+def enough_memory(name: str) -> Iterator[None]:
+    """Make a typed error of what Python raises where memory does not suffice for the source of that name."""
+    try:
+        yield
+    except MemoryError as error:
+        raise ImageError(f"{name}: not enough memory for this picture. Shrink it first.") from error
 
 
 def _from_dict(source: Mapping[str, Any], name: str) -> Any:

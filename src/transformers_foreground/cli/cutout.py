@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,66 +21,42 @@ from transformers_foreground.cli.options import (
     DeviceOption,
     DtypeOption,
     FormatOption,
+    LocalFilesOnlyOption,
     ModelOption,
     RefineOption,
     ResamplingOption,
     pad_of,
 )
-from transformers_foreground.cli.planning import (
-    STDIO,
-    Job,
-    check_standard_output,
-    kind_for,
-    plan,
-)
+from transformers_foreground.cli.planning import STDIO, Job, check_standard_output, kind_for, plan
 from transformers_foreground.errors import ForegroundError
+from transformers_foreground.formats import kind_of
 
 
 def cutout(
     pictures: Annotated[
-        list[str],
-        typer.Argument(metavar="PICTURE", help="Files, folders or URLs; - reads standard input."),
+        list[str], typer.Argument(metavar="PICTURE", help="Files, folders or URLs; - reads standard input.")
     ],
     output: Annotated[
         str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="A folder for the results; or, for one picture, a file. - is stdout.",
-        ),
+        typer.Option("--output", "-o", help="A folder for the results; or, for one picture, a file. - is stdout."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite results that exist.")] = False,
     mask_only: Annotated[
-        bool,
-        typer.Option(
-            "--mask-only",
-            help="Write the grey mask, not the cut-out.",
-            rich_help_panel=RESULT,
-        ),
+        bool, typer.Option("--mask-only", help="Write the grey mask, not the cut-out.", rich_help_panel=RESULT)
     ] = False,
     background: BackgroundOption = None,
     shadow: Annotated[
-        bool,
-        typer.Option("--shadow", help="A soft shadow below the object.", rich_help_panel=RESULT),
+        bool, typer.Option("--shadow", help="A soft shadow below the object.", rich_help_panel=RESULT)
     ] = False,
-    crop: Annotated[
-        bool,
-        typer.Option("--crop", help="Crop to the object.", rich_help_panel=RESULT),
-    ] = False,
+    crop: Annotated[bool, typer.Option("--crop", help="Crop to the object.", rich_help_panel=RESULT)] = False,
     pad: Annotated[
         str,
         typer.Option(
-            help="Room on each side: pixels (12), or a share of the longer side (10%).",
-            rich_help_panel=RESULT,
+            help="Room on each side: pixels (12), or a share of the longer side (10%).", rich_help_panel=RESULT
         ),
     ] = "0",
     max_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Shrink to so many pixels at the longer side.",
-            rich_help_panel=RESULT,
-        ),
+        int | None, typer.Option(min=1, help="Shrink to so many pixels at the longer side.", rich_help_panel=RESULT)
     ] = None,
     decontaminate: Annotated[
         bool,
@@ -91,22 +68,11 @@ def cutout(
     ] = True,
     refine: RefineOption = None,
     keep_hidden: Annotated[
-        bool,
-        typer.Option(
-            "--keep-hidden",
-            help="Keep colours where alpha is 0.",
-            rich_help_panel=RESULT,
-        ),
+        bool, typer.Option("--keep-hidden", help="Keep colours where alpha is 0.", rich_help_panel=RESULT)
     ] = False,
     file_format: FormatOption = None,
     quality: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=100,
-            help="Of webp (else lossless), avif and jpeg.",
-            rich_help_panel=RESULT,
-        ),
+        int | None, typer.Option(min=1, max=100, help="Of webp (else lossless), avif and jpeg.", rich_help_panel=RESULT)
     ] = None,
     resume: Annotated[
         bool,
@@ -117,57 +83,29 @@ def cutout(
         ),
     ] = False,
     watch: Annotated[
-        bool,
-        typer.Option(
-            "--watch",
-            "-w",
-            help="Go on with pictures that come; Ctrl-C ends.",
-            rich_help_panel=MANY,
-        ),
+        bool, typer.Option("--watch", "-w", help="Go on with pictures that come; Ctrl-C ends.", rich_help_panel=MANY)
     ] = False,
     jobs: Annotated[
         int,
         typer.Option(
-            "--jobs",
-            "-j",
-            min=1,
-            max=64,
-            help="Threads that read and write, beside the model's.",
-            rich_help_panel=MANY,
+            "--jobs", "-j", min=1, max=64, help="Threads that read and write, beside the model's.", rich_help_panel=MANY
         ),
     ] = 2,
     contact_sheet: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Show pictures and results on one page.",
-            rich_help_panel=MANY,
-        ),
+        Path | None, typer.Option(metavar="FILE", help="Show pictures and results on one page.", rich_help_panel=MANY)
     ] = None,
     log: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Add each picture's fate to a file, as JSON lines.",
-            rich_help_panel=MANY,
-        ),
+        typer.Option(metavar="FILE", help="Add each picture's fate to a file, as JSON lines.", rich_help_panel=MANY),
     ] = None,
     model: ModelOption = DEFAULT_MODEL,
     device: DeviceOption = "cpu",
     dtype: DtypeOption = "auto",
     resampling: ResamplingOption = None,
     revision: Annotated[
-        str | None,
-        typer.Option(help="Branch, tag or commit of the model.", rich_help_panel=MODEL),
+        str | None, typer.Option(help="Branch, tag or commit of the model.", rich_help_panel=MODEL)
     ] = None,
-    local_files_only: Annotated[
-        bool,
-        typer.Option(
-            "--local-files-only",
-            help="Never open a connection.",
-            rich_help_panel=MODEL,
-        ),
-    ] = False,
+    local_files_only: LocalFilesOnlyOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Tell each picture's fate as a line of JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors and warnings.")] = False,
 ) -> None:
@@ -177,7 +115,8 @@ def cutout(
     """
     kind = kind_for(output, file_format)
     name = "mask" if mask_only else "cutout"
-    planned = plan(pictures, output, name, kind, may_be_none=watch)
+    plan_now = partial(plan, pictures, output, name, kind, may_be_none=watch)
+    planned = plan_now()
     check_standard_output(planned, as_json)
     _check_together(pictures, output, contact_sheet, watch=watch, resume=resume, force=force)
     from transformers_foreground.cli.running import run
@@ -216,11 +155,7 @@ def cutout(
     try:
         _do(planned, cut, telling, force=force, resume=resume or watch)
         if watch:
-            _watch(
-                lambda: plan(pictures, output, name, kind, may_be_none=True),
-                cut,
-                telling,
-            )
+            _watch(plan_now, cut, telling)
     finally:
         telling.finish()
     if telling.failed:
@@ -230,34 +165,19 @@ def cutout(
 
 
 def _check_together(
-    pictures: list[str],
-    output: str | None,
-    sheet: Path | None,
-    *,
-    watch: bool,
-    resume: bool,
-    force: bool,
+    pictures: list[str], output: str | None, sheet: Path | None, *, watch: bool, resume: bool, force: bool
 ) -> None:
     """Refuse options that contradict each other."""
     if resume and force:
         raise typer.BadParameter("--resume skips what is done, and --force does all anew. Use one of them.")
     if watch and (output == STDIO or not all(os.path.isdir(picture) for picture in pictures)):
         raise typer.BadParameter("--watch is for folders: name folders, and with -o a folder for the results.")
-    if sheet is not None and kind_for(str(sheet), None, default="") not in (
-        "png",
-        "jpeg",
-        "webp",
-    ):
+    if sheet is not None and (sheet.is_dir() or kind_of(sheet) not in ("png", "jpeg", "webp")):
         raise typer.BadParameter(f"--contact-sheet {sheet}: use a name that ends with .png, .jpg or .webp.")
 
 
 def _do(
-    planned: list[Job],
-    cut: Callable[[list[Job]], Iterable[Any]],
-    telling: Any,
-    *,
-    force: bool,
-    resume: bool,
+    planned: list[Job], cut: Callable[[list[Job]], Iterable[Any]], telling: Any, *, force: bool, resume: bool
 ) -> None:
     """Do all pictures, or with `resume` all that are not done; tell of each."""
     from transformers_foreground.cli.running import Done, is_current, problem
@@ -271,17 +191,15 @@ def _do(
     hidden = telling.quiet or telling.as_json or len(planned) == 1
     with progress_bar(len(planned), hidden) as advance:
         for job in planned:
-            skipped = Done({"input": job.source, "output": str(job.target), "skipped": True})
-            outcome = skipped if job in current else next(outcomes)
+            if job in current:
+                outcome = Done({"input": job.source, "output": str(job.target), "skipped": True})
+            else:
+                outcome = next(outcomes)
             advance()
             telling.tell(job, outcome)
 
 
-def _watch(
-    plan_again: Callable[[], list[Job]],
-    cut: Callable[[list[Job]], Iterable[Any]],
-    telling: Any,
-) -> None:
+def _watch(plan_again: Callable[[], list[Job]], cut: Callable[[list[Job]], Iterable[Any]], telling: Any) -> None:
     """Do pictures as they come, until Ctrl-C."""
     from transformers_foreground.cli.watching import rounds
 

@@ -109,12 +109,7 @@ def _formats() -> list[str]:
 RESULT, MANY, MODEL = "What the result is", "Many pictures", "The model"
 BackgroundOption = Annotated[
     str | None,
-    typer.Option(
-        "--background",
-        "-b",
-        help="A colour (white, #ff8800), a picture, or blur.",
-        rich_help_panel=RESULT,
-    ),
+    typer.Option("--background", "-b", help="A colour (white, #ff8800), a picture, or blur.", rich_help_panel=RESULT),
 ]
 RefineOption = Annotated[
     str | None,
@@ -136,12 +131,7 @@ FormatOption = Annotated[
 ModelOption = Annotated[
     str,
     typer.Option(
-        "--model",
-        "-m",
-        help="Model id, or a folder.",
-        autocompletion=_models,
-        show_default=True,
-        rich_help_panel=MODEL,
+        "--model", "-m", help="Model id, or a folder.", autocompletion=_models, show_default=True, rich_help_panel=MODEL
     ),
 ]
 DeviceOption = Annotated[
@@ -163,12 +153,7 @@ DtypeOption = Annotated[
     ),
 ]
 DtypesOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--dtype",
-        help="Only this dtype; may be given again.",
-        autocompletion=_dtypes,
-    ),
+    list[str] | None, typer.Option("--dtype", help="Only this dtype; may be given again.", autocompletion=_dtypes)
 ]
 ResamplingOption = Annotated[
     str | None,
@@ -178,5 +163,8 @@ ResamplingOption = Annotated[
         autocompletion=_resamplings,
         rich_help_panel=MODEL,
     ),
+]
+LocalFilesOnlyOption = Annotated[
+    bool, typer.Option("--local-files-only", help="Never open a connection.", rich_help_panel=MODEL)
 ]
 ModelArgument = Annotated[str, typer.Argument(help="Model id.", autocompletion=_models)]

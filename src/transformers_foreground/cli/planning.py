@@ -16,19 +16,7 @@ from transformers_foreground.formats import kind_of
 
 STDIO = "-"
 SUFFIX = {"jpeg": "jpg"}  # where it is not the format's name
-SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".webp",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".gif",
-    ".avif",
-    ".heic",
-    ".heif",
-)
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif")
 """Files with these suffixes are taken from folders. A file that is named is read whatever its suffix."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://|(data|file):", re.IGNORECASE)
@@ -60,12 +48,7 @@ class _Found:
 
 
 def plan(
-    pictures: list[str],
-    output: str | None,
-    name: str,
-    kind: str = "png",
-    *,
-    may_be_none: bool = False,
+    pictures: list[str], output: str | None, name: str, kind: str = "png", *, may_be_none: bool = False
 ) -> list[Job]:
     """Decide where each picture's result goes.
 
@@ -106,10 +89,10 @@ def plan(
     return [Job(item.source, target) for item, target in zip(found, targets, strict=True)]
 
 
-def kind_for(output: str | None, given: str | None, default: str = "png") -> str:
-    """Return the format of the results: the one that was given, the one that a file's name means, or the default."""
+def kind_for(output: str | None, given: str | None) -> str:
+    """Return the format of the results: the one that was given, the one that a file's name means, or PNG."""
     named = None if output is None or Path(output).is_dir() else kind_of(output)
-    return given or named or default
+    return given or named or "png"
 
 
 def _expand(picture: str) -> Iterator[_Found]:

@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from transformers_foreground.images import DecodedImage, decode
 from transformers_foreground.output import write_whole
 from transformers_foreground.postprocessing import postprocess
 from transformers_foreground.preprocessing import preprocess
-from transformers_foreground.sources import name_of, open_stream, unreadable
+from transformers_foreground.sources import enough_memory, name_of, open_stream, unreadable
 from transformers_foreground.streaming import stream
 
 if TYPE_CHECKING:
@@ -96,13 +95,7 @@ def is_current(job: Job) -> bool:
 
 
 def run(
-    loaded: LoadedModel,
-    jobs: Sequence[Job],
-    style: Style,
-    *,
-    force: bool,
-    workers: int = 2,
-    cells: bool = False,
+    loaded: LoadedModel, jobs: Sequence[Job], style: Style, *, force: bool, workers: int = 2, cells: bool = False
 ) -> Iterator[Done | ForegroundError]:
     """Cut out pictures, overlapping the reading and writing of some with the computing of others.
 
@@ -122,7 +115,7 @@ def run(
     def prepare(job: Job) -> _Prepared:
         started = time.perf_counter()
         check(job, force)
-        with _enough_memory(job):
+        with enough_memory(name_of(job.source)):
             image = decode(_standard_input() if job.source == STDIO else job.source)
             return _Prepared(job, image, preprocess(image.pixels, loaded.processing)[None], started)
 
@@ -131,7 +124,7 @@ def run(
 
     def finish(item: _Prepared, alpha: NDArray[np.float32]) -> Done:
         job, image = item.job, item.image
-        with _enough_memory(job):
+        with enough_memory(name_of(job.source)):
             mask = postprocess(alpha[0, 0], image.height, image.width, loaded.processing)
             result = style.render(image, mask)
             data = style.encode(result)
@@ -175,11 +168,3 @@ def _write(target: Path | None, data: bytes) -> None:
 
 def _unwritable(target: Path | str, why: str) -> ImageError:
     return ImageError(f"{target} cannot be written: {why}. Choose another place with -o.")
-
-
-@contextmanager
-def _enough_memory(job: Job) -> Iterator[None]:
-    try:
-        yield
-    except MemoryError as error:
-        raise ImageError(f"{name_of(job.source)}: not enough memory for this picture. Shrink it first.") from error

@@ -15,7 +15,13 @@ from typing import Annotated, Any
 import typer
 
 from transformers_foreground.cli.console import say
-from transformers_foreground.cli.options import DEFAULT_MODEL, DeviceOption, DtypeOption, ModelOption
+from transformers_foreground.cli.options import (
+    DEFAULT_MODEL,
+    DeviceOption,
+    DtypeOption,
+    LocalFilesOnlyOption,
+    ModelOption,
+)
 from transformers_foreground.errors import ForegroundError
 
 
@@ -28,7 +34,7 @@ def serve(
     max_size: Annotated[float, typer.Option(min=0.1, help="Megabytes that a picture's file may have.")] = 50,
     max_pixels: Annotated[int, typer.Option(min=1, help="Pixels that a picture may have.")] = 100_000_000,
     queue: Annotated[int, typer.Option(min=1, help="Requests that may be under way or wait.")] = 20,
-    local_files_only: Annotated[bool, typer.Option("--local-files-only", help="Never open a connection.")] = False,
+    local_files_only: LocalFilesOnlyOption = False,
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Show a page in the browser where pictures are dropped and cut out, on this machine.

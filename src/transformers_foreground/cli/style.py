@@ -65,10 +65,7 @@ class Style:
         """
         opaque = self.mask_only or self.options.get("background") is not None
         formats.check(self.kind, self.quality, opaque=opaque)
-        self.render(
-            DecodedImage(np.zeros((2, 2, 3), np.uint8), "<probe>"),
-            np.full((2, 2), 255, np.uint8),
-        )
+        self.render(DecodedImage(np.zeros((2, 2, 3), np.uint8), "<probe>"), np.full((2, 2), 255, np.uint8))
 
     def render(self, image: DecodedImage, mask: NDArray[np.uint8]) -> Image.Image:
         """Make the result of a picture and its mask, uint8, (H, W)."""

@@ -84,10 +84,7 @@ class Telling:
         if self.sheet is None or not self._cells:
             return
         try:
-            write_whole(
-                self.sheet,
-                encode(contact_sheet(self._cells), kind_of(self.sheet) or "png"),
-            )
+            write_whole(self.sheet, encode(contact_sheet(self._cells), kind_of(self.sheet) or "png"))
         except OSError as error:
             raise ImageError(f"{self.sheet} cannot be written: {error.strerror or error}.") from error
         if not self.quiet:

@@ -15,6 +15,7 @@ from typing import Final
 from PIL import Image
 
 from transformers_foreground.formats import encode
+from transformers_foreground.geometry import within
 from transformers_foreground.output import write_whole
 
 PREVIEW: Final = 1600  # pixels at the longer side: enough for a page, and quick to send
@@ -87,12 +88,9 @@ def write_result(name: str, file: Path, before: Image.Image, cutout: Image.Image
 
 
 def _shrunk(image: Image.Image) -> Image.Image:
-    scale = PREVIEW / max(image.size)
-    if scale >= 1:
+    if max(image.size) <= PREVIEW:
         return image
-    small = image.resize(
-        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BOX
-    )
+    small = image.resize(within(*image.size, PREVIEW), Image.Resampling.BOX)
     small.info.update(image.info)
     return small
 

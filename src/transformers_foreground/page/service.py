@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from transformers_foreground.cutouts import cutout
-from transformers_foreground.errors import ForegroundError, ImageError, UnsupportedOptionError
+from transformers_foreground.errors import ForegroundError, UnsupportedOptionError
 from transformers_foreground.images import DecodedImage, decode
 from transformers_foreground.line import Line, Steps
 from transformers_foreground.loading import LoadedModel, load
@@ -29,7 +29,7 @@ from transformers_foreground.page.results import Result, file_names, write_resul
 from transformers_foreground.postprocessing import postprocess
 from transformers_foreground.preprocessing import preprocess
 from transformers_foreground.sessions import forward
-from transformers_foreground.sources import unreadable
+from transformers_foreground.sources import enough_memory, unreadable
 
 MAX_PICTURES: Final = 100  # of one request
 _WORKERS: Final = 2
@@ -231,7 +231,7 @@ class Service:
 
         def prepare(job: tuple[Upload, str]) -> tuple[str, DecodedImage, NDArray[np.float32]]:
             image = self._read(job[0])
-            with _enough_memory(image.name):
+            with enough_memory(image.name):
                 return job[1], image, preprocess(image.pixels, loaded.processing)[None]
 
         def run(batch: Sequence[tuple[str, DecodedImage, NDArray[np.float32]]]) -> list[Any]:
@@ -239,7 +239,7 @@ class Service:
 
         def finish(output: tuple[str, DecodedImage, NDArray[np.float32]]) -> Result:
             name, image, alpha = output
-            with _enough_memory(image.name):
+            with enough_memory(image.name):
                 mask = postprocess(alpha[0, 0], image.height, image.width, loaded.processing)
                 result = cutout(image, mask, background=background)
                 before = Image.fromarray(image.in_own_space())
@@ -258,13 +258,5 @@ class Service:
             data = upload.path.read_bytes()
         except FileNotFoundError as error:
             raise unreadable(upload.name, "the upload is gone; give the picture again") from error
-        with _enough_memory(upload.name):
+        with enough_memory(upload.name):
             return decode({"bytes": data, "path": upload.name}, max_pixels=s.max_pixels)
-
-
-@contextmanager
-def _enough_memory(name: str) -> Iterator[None]:
-    try:
-        yield
-    except MemoryError as error:
-        raise ImageError(f"{name}: not enough memory for this picture. Shrink it first.") from error
