@@ -758,6 +758,7 @@ def test_backgrounds_on_the_page(chromium: Any, served: Served, half_bright: Ima
 
     def corner() -> Any:
         page.click("#go")
+        page.wait_for_selector(".status.error", state="detached")  # what the click before this one came to
         page.wait_for_selector(".status.busy", state="detached")
         assert "Done" in finished(page)
         with page.expect_download() as download:
