@@ -5,7 +5,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 PIP = .venv/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-openvino test-eval test-cluster test-page lint conformance clean
+.PHONY: demo test test-openvino test-eval test-cluster test-page lint audit conformance clean
 
 demo: .venv/installed
 	.venv/bin/foreground models fetch xuebinqin/u2netp
@@ -24,7 +24,7 @@ test-openvino: .venv-openvino/installed
 
 # The evaluation's measures hold numpy and others at older versions.
 test-eval: .venv-eval/installed
-	.venv-eval/bin/python -m pytest tests/test_metrics.py tests/test_evaluation.py tests/test_report.py
+	.venv-eval/bin/python -m pytest tests/test_metrics.py tests/test_evaluation.py tests/test_report.py tests/test_size_limit.py
 
 # Ray and Spark (which needs Java).
 test-cluster: .venv-cluster/installed
@@ -33,12 +33,17 @@ test-cluster: .venv-cluster/installed
 # The page of `foreground serve`, in Chromium too where that is installed (playwright is only its driver).
 # FOREGROUND_SCREENSHOTS=1 makes the pictures of it in docs/ anew.
 test-page: .venv-page/installed
-	.venv-page/bin/python -m pytest tests/test_page.py
+	.venv-page/bin/python -m pytest tests/test_page.py tests/test_size_limit.py
 
 lint: .venv/installed-dev
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
+
+# Licences and known vulnerabilities of what the package brings along; fails where there is something to look at, or
+# where that could not be looked up.
+audit: .venv/installed .venv-audit/installed
+	.venv/bin/python scripts/audit.py .venv-audit/bin
 
 # Against the real Transformers.js (needs Node 18 or newer and npm), on pictures made afresh from a seed.
 SEED ?= 1
@@ -85,5 +90,10 @@ conformance: .venv/installed-dev
 	.venv-page/bin/python -m pip install --quiet -e ".[dev,demo]" playwright
 	touch $@
 
+.venv-audit/installed:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet pip-audit pip-licenses
+	touch $@
+
 clean:
-	rm -rf .venv .venv-openvino .venv-eval .venv-cluster .venv-page build demo
+	rm -rf .venv .venv-audit .venv-openvino .venv-eval .venv-cluster .venv-page build demo

@@ -28,6 +28,7 @@ from transformers_foreground.errors import DownloadError, ModelFileNotFoundError
 from transformers_foreground.fetching import as_float32, fetch
 
 HALF = brightness_model(half=True).SerializeToString()
+FULL = brightness_model().SerializeToString()
 QUANTISED = brightness_model(output_name="quantised").SerializeToString()
 
 
@@ -73,7 +74,7 @@ def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelCard:
     card = _card(
         "npm",
         {
-            "fp32": ModelFile("onnx/model.onnx", derived_from="fp16"),
+            "fp32": ModelFile("onnx/model.onnx", None, _sha256(FULL), derived_from="fp16"),
             "fp16": ModelFile(
                 "onnx/model_fp16.onnx", len(HALF), _sha256(HALF), Source("npm", "@us/data", "1.0.0", "/models/medium")
             ),
@@ -239,8 +240,23 @@ def test_damaged_files_are_fetched_again(npm: ModelCard, runs: Callable[[], int]
 
 def test_a_deleted_derived_file_needs_no_download(npm: ModelCard, runs: Callable[[], int]) -> None:
     fetch("us/npm")["fp32"].unlink()
-    assert fetch("us/npm")["fp32"].is_file()
+    assert fetch("us/npm")["fp32"].read_bytes() == FULL
     assert runs() == 1
+
+
+def test_a_damaged_derived_file_is_made_again(npm: ModelCard, runs: Callable[[], int]) -> None:
+    fetch("us/npm")["fp32"].write_bytes(FULL[:-1])
+    assert fetch("us/npm")["fp32"].read_bytes() == FULL
+    assert runs() == 1
+
+
+def test_a_derived_file_with_another_hash_is_not_kept(npm: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = ModelFile("onnx/model.onnx", None, "0" * 64, derived_from="fp16")
+    card = _card("npm", {"fp32": wrong, "fp16": npm.files["fp16"]})
+    monkeypatch.setattr(fetching, "cards", lambda: (card,))
+    with pytest.raises(DownloadError, match=r"onnx/model\.onnx, made from .*another SHA-256 .*or take dtype fp16"):
+        fetch("us/npm")
+    assert _files(env.local_model_path / "us" / "npm") == ["onnx/model_fp16.onnx"]
 
 
 @pytest.mark.parametrize(
@@ -339,7 +355,8 @@ def test_unknown_models_and_dtypes() -> None:
 def test_every_packaged_file_has_a_hash() -> None:
     for card in cards():
         for file in card.files.values():
-            assert file.source is None or (file.sha256 and file.bytes and file.source.registry in fetching.REGISTRIES)
+            assert not (card.fetchable or file.derived_from) or (file.sha256 and file.bytes)
+            assert file.source is None or file.source.registry in fetching.REGISTRIES
             assert file.derived_from is None or card.files[file.derived_from].source
 
 

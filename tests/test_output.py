@@ -6,13 +6,17 @@ import copy
 import os
 import pickle
 import stat
+import subprocess
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from killed import kill_while_writing
 from PIL import Image, ImageDraw, ImageOps
 
 from transformers_foreground import output
@@ -281,3 +285,41 @@ def test_concurrent_writers_leave_one_whole_file(tmp_path: Path) -> None:
     assert not torn
     assert path.read_bytes() in contents
     assert os.listdir(tmp_path) == ["x"]
+
+
+# --- what a kill leaves -----------------------------------------------------------------------------------------------
+
+POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
+
+
+@POSIX
+def test_what_a_killed_process_left_is_removed_with_the_next_write(tmp_path: Path) -> None:
+    left, another = kill_while_writing(tmp_path / "x.png"), kill_while_writing(tmp_path / "y.png")
+    assert left.read_bytes() == another.read_bytes() == b"half"
+    write_whole(tmp_path / "x.png", b"whole")
+    assert sorted(tmp_path.iterdir()) == [another, tmp_path / "x.png"]
+
+
+@POSIX
+def test_what_living_processes_write_is_left_alone(tmp_path: Path) -> None:
+    code = "import sys; from transformers_foreground.unfinished import unfinished as u; from pathlib import Path\n"
+    code += "u(Path(sys.argv[1])).write_bytes(b'a'); print(flush=True); input()"
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "x.png")], **pipes) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        (part,) = tmp_path.iterdir()
+        write_whole(tmp_path / "x.png", b"mine")
+        assert part.read_bytes() == b"a"
+        process.communicate(b"\n")
+
+
+@POSIX
+@pytest.mark.parametrize(("hours", "stays"), [(23, True), (25, False)])
+def test_what_another_machine_left_is_removed_after_a_day(hours: int, stays: bool, tmp_path: Path) -> None:
+    left = kill_while_writing(tmp_path / "x.png")
+    start, _, *rest = left.name.split("-")
+    theirs = left.rename(left.with_name("-".join([start, "0" * 8, *rest])))
+    os.utime(theirs, (time.time() - 3600 * hours,) * 2)
+    write_whole(tmp_path / "x.png", b"mine")
+    assert theirs.exists() == stays

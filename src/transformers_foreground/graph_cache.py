@@ -9,13 +9,13 @@ import contextlib
 import hashlib
 import os
 import platform
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from transformers_foreground.cpu import cpuinfo
 from transformers_foreground.env import env
+from transformers_foreground.unfinished import unfinished
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -68,13 +68,12 @@ def _create_and_keep(path: Path, kept: Path, options: ort.SessionOptions, create
     severity = options.log_severity_level
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=kept.parent, suffix=".part")
-        os.close(handle)
+        part = unfinished(kept)
+        part.touch(0o600, exist_ok=False)
     except OSError:
         return create(path)
-    part = Path(name)
     try:
-        options.optimized_model_filepath = name
+        options.optimized_model_filepath = str(part)
         # It warns that such a file is for this machine only, which is why it is named after the machine.
         options.log_severity_level = max(severity, 3)
         session = create(path)

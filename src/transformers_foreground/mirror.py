@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from urllib.parse import quote
 from transformers_foreground.downloads import OnBytes
 from transformers_foreground.env import env
 from transformers_foreground.errors import DownloadError, ForegroundError, GatedModelError, ModelNotFoundError
+from transformers_foreground.unfinished import unfinished
 
 if TYPE_CHECKING:
     from requests import Response
@@ -23,6 +23,8 @@ _NOT_THERE = (403, 404, 410)  # 403: what object stores say of a missing file to
 
 class Mirror:
     """The files of one model, kept below `mirrors` in the cache once downloaded. The methods are `HubCache`'s.
+
+    A plain server lists no hashes, and may have another file than the Hub by intent: only lengths are compared.
 
     Args:
         model_id: Repository id.
@@ -76,7 +78,7 @@ class Mirror:
 
     def names(self) -> set[str]:
         """List the files that were downloaded before: a plain server has no list."""
-        files = (path.relative_to(self._folder) for path in self._folder.rglob("*") if path.is_file())
+        files = (path.relative_to(self._folder) for path in self._folder.rglob("[!.]*") if path.is_file())
         return {path.as_posix() for path in files if path.parts[0] != ".no_exist"}
 
     def download(self, name: str, on_bytes: OnBytes | None = None) -> Path:
@@ -88,7 +90,7 @@ class Mirror:
         """
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.incomplete")
+        part = unfinished(path)
         try:
             with part.open("wb") as file:
                 for chunk in self._chunks(name):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +10,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from transformers_foreground.unfinished import unfinished
 
 
 class MaskImage(Image.Image):
@@ -91,7 +92,8 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that its name never stands for half of it.
 
     Folders on the way are made. Through a symbolic link, the file that it points to is replaced, and the link stays.
-    What is no regular file (a pipe, `/dev/null`) is written to as it is.
+    What is no regular file (a pipe, `/dev/null`) is written to as it is. What a killed process left of the same file is
+    removed.
 
     Args:
         path: Where.
@@ -106,7 +108,7 @@ def write_whole(path: Path, data: bytes) -> None:
         path.write_bytes(data)
         return
     # Not tempfile's: its files are private (0600), and the umask cannot be read without changing it for all threads.
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    temporary = unfinished(path)
     try:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _O_BINARY, 0o666), "wb") as file:
             file.write(data)

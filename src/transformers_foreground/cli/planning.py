@@ -20,6 +20,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", "
 """Files with these suffixes are taken from folders. A file that is named is read whatever its suffix."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://|(data|file):", re.IGNORECASE)
+_FORBIDDEN = re.compile(r'[<>:"|*\\]')  # in Windows' names; "a:b.png" would be written into a hidden part of "a"
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _expand(picture: str) -> Iterator[_Found]:
         yield _Found(picture, Path(), "stdin")
     elif _URL.match(picture):
         path = "" if picture[:5].lower() == "data:" else re.split(r"[?#]", picture.partition(":")[2])[0]
-        yield _Found(picture, Path(), Path(path).name or "picture")
+        yield _Found(picture, Path(), _FORBIDDEN.sub("_", Path(path).name) or "picture")
     elif Path(picture).is_dir():
         for path in sorted(Path(picture).rglob("*")):
             inside = path.relative_to(picture)
