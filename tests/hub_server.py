@@ -36,6 +36,7 @@ class Fault:
     stall: float = 0.0  # pause this many seconds, after `stall_at` bytes
     stall_at: int = 0
     corrupt: bool = False  # same length, every byte wrong
+    circle: bool = False  # redirect to itself
     delta: int = 0  # so many bytes more or fewer than X-Linked-Size says, in a well-formed response
 
 
@@ -153,6 +154,9 @@ class HubServer:
 
     def wrong_length(self, suffix: str, delta: int = -1, times: int = 1) -> None:
         self.faults[suffix] = Fault(times, delta=delta)
+
+    def redirect_for_ever(self, suffix: str) -> None:
+        self.faults[suffix] = Fault(10**6, circle=True)
 
     def take_fault(self, name: str) -> Fault:
         """Consume one use of the fault set for file `name`; the longest suffix wins."""
@@ -273,6 +277,8 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{blob.size}"
         if status == 416:
             self.error(416, "", "Range Not Satisfiable", {"Content-Range": f"bytes */{blob.size}"})
+        elif fault.circle:
+            self.send(302, b"", {"Location": f"{self.hub.url}{urlsplit(self.path).path}?{urlsplit(self.path).query}"})
         elif fault.status:
             self.error(status, "", "Simulated failure")
         else:

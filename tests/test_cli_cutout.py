@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from test_cli import MAIN, SRC, here, no_model, photo, run, start
+from tiny_models import brightness_model, write_repo
 
 from transformers_foreground.cli.planning import Job
 from transformers_foreground.cli.watching import rounds
@@ -87,8 +88,9 @@ class TestResults:
             (["--quality", "50"], "png is always lossless"),
             (["-b", "no-such"], "no-such"),
             (["-b", "#12345678"], "a colour is opaque"),
-            (["--pad", "1.5"], "--pad 1.5: use pixels"),
-            (["--pad", "-3"], "--pad -3: use pixels"),
+            (["--pad", "1.5"], "pad='1.5': use pixels"),
+            (["--pad", "-3"], "pad='-3': use pixels"),
+            (["--pad", "900%"], "pad='900%': use pixels"),
             (["--refine", "magic"], "refine='magic': use 'guided', 'closed-form'"),
             (["--mask-only", "--crop"], "--mask-only writes the mask as it is, without --crop"),
             (["--resume", "--force"], "Use one of them"),
@@ -122,6 +124,43 @@ class TestMany:
         result = run("a.png", "b.png", "c.png", "--resume")
         assert result.exit_code == 0
         assert "a.png is done already" in result.stderr
+        assert result.stderr.startswith("Results kept: 3, newer than their pictures, whatever options made them")
+        assert run("a.png", "b.png", "c.png", "--resume", "-q").stderr == ""
+
+    @pytest.mark.parametrize("other", ["-b red", "--mask-only -o x.png", "--dtype fp16", "--resampling bria", "-m m"])
+    def test_resume_with_a_log_does_again_what_other_options_made(
+        self, other: str, photo: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for place in (here / "m", here / "models" / "briaai" / "RMBG-1.4"):
+            write_repo(place, dtypes={"": brightness_model(), "_fp16": brightness_model()})
+        shutil.copy(photo, "b.png")
+        names = ["photo.png"] if "-o" in other else ["photo.png", "b.png"]
+        logged = ["--resume", "--log", "run.jsonl"]
+        usual = [*names, *logged, *(["-o", "x.png"] if "-o" in other else [])]
+        assert run(*usual).exit_code == 0
+        with Path("run.jsonl").open("a") as log:
+            log.write('[]\n{"output": "photo.cutout.png", "opti\n')  # cut short
+        for arguments in ([*names, *logged, *other.split()], usual):
+            result = run(*arguments, "--json")
+            lines = [json.loads(line) for line in result.stdout.splitlines()]
+            assert [line.get("skipped", False) for line in lines] == [False] * len(names)
+            assert result.stderr.startswith(f"Results to be made anew: {len(names)}, as run.jsonl does not say")
+            with monkeypatch.context() as patch:
+                no_model(patch)
+                assert run(*arguments).stderr.count("is done already") == len(names)
+
+    def test_resume_with_another_background_picture(self, photo: Path) -> None:
+        for colour in ("red", "red", "blue"):
+            Image.new("RGB", (4, 4), colour).save("behind.png")
+            assert run("photo.png", "-b", "behind.png", "--resume", "--log", "run.jsonl").exit_code == 0
+        fates = [json.loads(line) for line in Path("run.jsonl").read_text().splitlines()]
+        assert [fate.get("skipped", False) for fate in fates] == [False, True, False]
+
+    def test_resume_where_the_log_knows_nothing_of_options(self, photo: Path) -> None:
+        assert run("photo.png").exit_code == 0
+        Path("run.jsonl").write_text('{"input": "photo.png", "output": "photo.cutout.png"}\n')
+        assert "Results kept: 1" in run("photo.png", "-b", "red", "--resume", "--log", "run.jsonl").stderr
+        assert opened("photo.cutout.png").mode == "RGBA"
 
     def test_log_has_each_fate(self, photo: Path) -> None:
         assert run("photo.png", "nope.png", "--log", "logs/run.jsonl").exit_code == 1
@@ -144,8 +183,19 @@ class TestMany:
             shutil.copy(photo, name)
         assert run(*names, "nope.png", "--contact-sheet", "sheet.png").exit_code == 1
         sheet = opened("sheet.png")
-        assert sheet.size == (5 * 220, 2 * 2 * 220)
+        assert sheet.size == (5 * 220, 2 * (2 * 220 + 22))
         assert sheet.getpixel((50, 110)) == (255, 255, 255)  # the bright half of the first picture
+
+    def test_contact_sheet_names_its_pictures(self, photo: Path) -> None:
+        names = ["写真.png", "名前.png", "a.png", "b" * 200 + ".png", "two\nlines.png"]
+        for name in names:
+            shutil.copy(photo, name)
+        assert run(*names, "--contact-sheet", "sheet.png").exit_code == 0
+        texts = [opened("sheet.png").crop((220 * i, 440, 220 * (i + 1), 462)) for i in range(5)]
+        boxes = [ImageOps.invert(text.convert("L")).getbbox() for text in texts]
+        assert all(box and box[0] >= 3 and box[2] <= 217 for box in boxes), boxes  # none reaches its neighbours
+        assert len({text.tobytes() for text in texts}) == 5  # the first two would be the same boxes
+        assert boxes[3][2] - boxes[3][0] > 150
 
     def test_jobs(self, photo: Path) -> None:
         names = [f"{i}.png" for i in range(5)]

@@ -159,6 +159,8 @@ class TestCutout:
         assert cutout(picture, mask, crop=True, pad=7).size == (result.width + 14, result.height + 14)
         share = cutout(picture, mask, crop=True, pad=0.1)
         assert share.width == result.width + 2 * round(0.1 * max(result.size))
+        assert cutout(picture, mask, crop=True, pad="10%") == share
+        assert cutout(picture, mask, crop=True, pad="7").size == (result.width + 14, result.height + 14)
 
     def test_room_beyond_the_border_is_empty(self, picture: Any, mask: Any) -> None:
         result = cutout(picture, mask, pad=40)
@@ -213,6 +215,8 @@ class TestCutout:
             ({"pad": -1}, "pad=-1"),
             ({"pad": 9.5}, "pad=9.5"),
             ({"pad": True}, "pad=True"),
+            ({"pad": "1.5"}, r"pad='1\.5': use pixels \(12\), or a share"),
+            ({"pad": "501%"}, "pad='501%'"),
             ({"max_size": 0}, "max_size=0"),
             ({"refine": "magic"}, "refine='magic'"),
             ({"premultiplied": True, "background": "white"}, "premultiplied"),

@@ -6,6 +6,8 @@ import functools
 import json
 import random
 import re
+import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ import onnx
 import pytest
 from hub_server import HubServer
 from huggingface_hub import constants
+from killed import kill_while_writing
 from tiny_models import RMBG_CONFIG, brightness_model, files_of, write_repo
 
 from transformers_foreground import env
@@ -536,7 +539,22 @@ def test_mirror(lacking: str, mirror: Mirror) -> None:
     assert load_files(REPO) == load_files(REPO, local_files_only=True) == cold
     assert mirror.asked == []
     assert mirror.tokens == {None}
-    assert not list(Path(str(env.cache_dir)).rglob("*.incomplete"))
+    assert not list(Path(str(env.cache_dir)).rglob("*.part"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
+def test_what_a_killed_download_from_a_mirror_left_is_replaced(mirror: Mirror, tmp_path: Path) -> None:
+    whole = load_files(REPO).onnx
+    shutil.copytree(Path(str(env.cache_dir)), tmp_path / "other")
+    path = tmp_path / "other" / whole.relative_to(str(env.cache_dir))
+    for file in (path, *(path.parents[1] / name for name in JSON)):
+        file.unlink()
+    left = kill_while_writing(path)
+    env.cache_dir = tmp_path / "other"
+    with pytest.raises(ModelNotFoundError, match=FETCH):  # half a file is no sign of a model
+        load_files(REPO, local_files_only=True)
+    assert load_files(REPO).onnx == path
+    assert not left.exists()
 
 
 def test_mirrors_errors(mirror: Mirror) -> None:

@@ -503,7 +503,8 @@ def test_too_many_pixels_are_refused_before_they_are_decoded():
     bomb = png(60_000, 60_000, 8, b"")
     before = Image.MAX_IMAGE_PIXELS
     check(bomb, "60000x60000 pixels exceed the limit of 200000000")
-    check(PNG, "its 6x4 pixels exceed the limit of 23; shrink it, or raise max_pixels", max_pixels=23)
+    why = "its 6x4 pixels exceed the limit of 23; shrink it, or, in Python, pass on images.decode(picture, max_pixels="
+    check(PNG, why, max_pixels=23)
     check(Image.fromarray(PIXELS), "exceed the limit of 23", max_pixels=23)
     check(PNG, PIXELS, max_pixels=24)
     assert before == Image.MAX_IMAGE_PIXELS
@@ -522,7 +523,7 @@ def test_endless_file_object():
         def read(self, size=-1):
             return bytes(size)
 
-    check(Zeros(), "more than 1000000 bytes, the limit; raise max_bytes", max_bytes=1_000_000)
+    check(Zeros(), "more than 1000000 bytes, the limit; in Python, raise max_bytes", max_bytes=1_000_000)
 
 
 # ----- URLs
@@ -608,8 +609,8 @@ def server():
         ("/to/ftp", {}, "unknown url type: ftp"),
         ("/to/me", {}, "302"),
         ("/large", {"max_bytes": 300_000}, "more than 300000 bytes"),
-        ("/silent", {"timeout": 0.2}, "did not end within 0.2 s; raise timeout"),
-        ("/drip", {"timeout": 0.3}, "did not end within 0.3 s; raise timeout"),
+        ("/silent", {"timeout": 0.2}, "did not end within 0.2 s; fetch it first"),
+        ("/drip", {"timeout": 0.3}, "did not end within 0.3 s; fetch it first"),
     ],
 )
 def test_urls(server, path, options, expected):

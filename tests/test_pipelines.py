@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 from tiny_models import RMBG_PREPROCESSOR, brightness_model, write_repo
 
-from transformers_foreground import env, pipeline
+from transformers_foreground import cutout, env, images, pipeline
 from transformers_foreground.errors import (
     DeviceFallbackWarning,
     ForegroundError,
@@ -54,6 +54,19 @@ def test_the_one_liner(tiny: Path, half_bright: Image.Image) -> None:
     segmenter = pipeline("image-segmentation", "briaai/RMBG-1.4", device="cpu")
     result = segmenter(str(tiny / "photo.png"), subtask="foreground-extraction")
     assert result[0]["mask"].size == (48, 32)
+
+
+def test_a_picture_decoded_with_another_limit(
+    segmenter: Any, half_bright: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(images.decode.__kwdefaults__, "max_pixels", 1000)
+    with pytest.raises(
+        ImageError, match=r"shrink it, or, in Python, pass on images\.decode\(picture, max_pixels=\.\.\.\)"
+    ):
+        segmenter(half_bright)
+    decoded = images.decode(half_bright, max_pixels=2000)
+    assert segmenter([decoded])[0][0]["mask"].size == segmenter(decoded)[0]["mask"].size == (48, 32)
+    assert cutout(decoded, decoded.pixels[..., 0], background=decoded).size == (48, 32)
 
 
 @pytest.mark.parametrize("subtask", [None, "", "foreground-extraction"])

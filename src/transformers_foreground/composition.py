@@ -64,8 +64,6 @@ def background_picture(choice: Any) -> DecodedImage:
     Raises:
         ImageError: It cannot be read; of a string, the message says what else it might have been.
     """
-    if isinstance(choice, DecodedImage):
-        return choice
     if isinstance(choice, str) and ":" not in choice and not os.path.exists(choice):
         hint = f"; a colour is written #{choice}" if re.fullmatch(r"[0-9a-fA-F]{6}", choice) else ""
         raise ImageError(

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 SIDE: Final = 220
 _EDGE: Final = 3
 _SQUARE: Final = 12
+_NAME: Final = 22  # pixels for a line of text
+_TEXT: Final = 12  # pixels, of the letters
+_FONTS: Final = (
+    *("DejaVuSans.ttf", "NotoSans-Regular.ttf", "NotoSansCJK-Regular.ttc", "wqy-zenhei.ttc"),  # Linux
+    *("Arial Unicode.ttf", "PingFang.ttc"),  # macOS
+    *("segoeui.ttf", "msyh.ttc", "YuGothM.ttc", "malgun.ttf"),  # Windows
+)
+"""Where they are installed, for what Pillow's own font lacks: it has English letters, and hardly any others."""
 
 
 def checkerboard(width: int, height: int) -> Image.Image:
@@ -38,16 +47,52 @@ def cell(picture: Image.Image, result: Image.Image, side: int = SIDE) -> Image.I
     return both
 
 
-def contact_sheet(cells: Sequence[Image.Image], columns: int = 5) -> Image.Image:
-    """Lay cells of one size out in rows.
+def contact_sheet(cells: Sequence[Image.Image], names: Sequence[str], columns: int = 5) -> Image.Image:
+    """Lay cells of one size out in rows, each above its name.
 
     Args:
         cells: At least one.
+        names: As many. A long one is shortened in the middle; characters that no font here has are escaped.
         columns: Cells in a row; fewer if there are fewer cells.
     """
     columns = min(columns, len(cells))
     width, height = cells[0].size
-    sheet = Image.new("RGB", (columns * width, -(-len(cells) // columns) * height), "white")
-    for i, image in enumerate(cells):
-        sheet.paste(image, (i % columns * width, i // columns * height))
+    rows = -(-len(cells) // columns)
+    sheet = Image.new("RGB", (columns * width, rows * (height + _NAME)), "white")
+    draw = ImageDraw.Draw(sheet)
+    fonts = list(_fonts())
+    for i, (image, name) in enumerate(zip(cells, names, strict=True)):
+        left, top = i % columns * width, i // columns * (height + _NAME)
+        sheet.paste(image, (left, top))
+        text, font = _printable(name, fonts)
+        text = _fitted(text, font, width - 2 * _EDGE)
+        draw.text((left + width / 2, top + height + _NAME / 2), text, "black", font, anchor="mm")
     return sheet
+
+
+def _fonts() -> Iterator[ImageFont.FreeTypeFont]:
+    yield ImageFont.load_default(_TEXT)  # type: ignore[misc]  # with a size it is such a one
+    for name in _FONTS:
+        try:
+            yield ImageFont.truetype(name, _TEXT)
+        except OSError:  # it is not installed
+            continue
+
+
+def _printable(name: str, fonts: Sequence[ImageFont.FreeTypeFont]) -> tuple[str, ImageFont.FreeTypeFont]:
+    """Return a name as it can be drawn, and the font for it."""
+    name = unicodedata.normalize("NFC", name)  # macOS has letters and their accents apart
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    for font in fonts:
+        lacking = bytes(font.getmask("\uffff"))  # the box, which is drawn for what a font has not
+        if all(c == " " or bytes(font.getmask(c)) != lacking for c in set(text)):
+            return text, font
+    return text.encode("unicode_escape").decode(), fonts[0]
+
+
+def _fitted(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    short, kept = text, len(text)
+    while font.getlength(short) > width:
+        kept -= 1
+        short = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
+    return short

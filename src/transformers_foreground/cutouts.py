@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +21,14 @@ Pixels = NDArray[np.uint8]
 
 
 def cutout(
-    image: ImageInput | DecodedImage,
+    image: ImageInput,
     mask: ImageInput,
     *,
     background: Any = None,
     decontaminate: bool = True,
     refine: Refinement | None = None,
     crop: bool = False,
-    pad: int | float = 0,
+    pad: int | float | str = 0,
     shadow: bool = False,
     max_size: int | None = None,
     premultiplied: bool = False,
@@ -49,8 +50,8 @@ def cutout(
             See `decontamination.decontaminate`.
         refine: `"guided"` or `"closed-form"`: decide the mask's edge anew. See `refinement.refine`.
         crop: Crop to what is visible.
-        pad: Room to add on each side: pixels, or as a float (0.1) a share of the longer side (of the object's, if
-            cropped). Beyond the picture's border there is nothing, or the new background.
+        pad: Room to add on each side: pixels (12, `"12"`), or a share (0.1, `"10%"`) of the longer side (of the
+            object's, if cropped). Beyond the picture's border there is nothing, or the new background.
         shadow: Lay a soft shadow below the object.
         max_size: Shrink to this many pixels at the longer side, before room is added.
         premultiplied: Return colours multiplied by alpha, as Pillow's mode "RGBa", for programs that want them so.
@@ -66,8 +67,9 @@ def cutout(
         UnsupportedOptionError: An option has a value that cannot be honoured.
         MissingExtraError: `refine="closed-form"` needs the extra [matting].
     """
-    _check(background, pad, max_size, premultiplied)
-    picture = image if isinstance(image, DecodedImage) else decode(image)
+    pad = pad_of(pad)
+    _check(background, max_size, premultiplied)
+    picture = decode(image)
     # A colour or another picture is in sRGB; without one, or with itself blurred, the picture stays in its own space.
     own_colours = background is None or (isinstance(background, str) and background == "blur")
     rgb = picture.in_own_space() if own_colours else picture.rgb()
@@ -94,13 +96,28 @@ def cutout(
     return result
 
 
-def _check(background: Any, pad: int | float, max_size: int | None, premultiplied: bool) -> None:
-    if (
-        isinstance(pad, bool)
-        or not isinstance(pad, (int, float))
-        or not 0 <= pad <= (5.0 if isinstance(pad, float) else 10_000)
-    ):
-        raise UnsupportedOptionError(f"pad={pad!r}: use pixels (a whole number), or a share of the side (0.0 to 5.0).")
+def pad_of(pad: int | float | str) -> int | float:
+    """Read the room to add on each side: pixels (12, `"12"`), or a share of the longer side (0.1, `"10%"`).
+
+    Returns:
+        Pixels as an int, or a share as a float.
+
+    Raises:
+        UnsupportedOptionError: It is neither, or beyond 10,000 pixels or five times the side.
+    """
+    room: Any = pad
+    if isinstance(pad, str):
+        match = re.fullmatch(r"(\d+)|(\d+\.?\d*|\.\d+) ?%", pad.strip(), re.ASCII)
+        room = match and (int(match[1]) if match[1] else float(match[2]) / 100)
+    known = isinstance(room, (int, float)) and not isinstance(room, bool)
+    if not known or not 0 <= room <= (5.0 if isinstance(room, float) else 10_000):
+        raise UnsupportedOptionError(
+            f"pad={pad!r}: use pixels (12), or a share of the longer side (10%, in Python also 0.1), up to 500%."
+        )
+    return cast("int | float", room)
+
+
+def _check(background: Any, max_size: int | None, premultiplied: bool) -> None:
     if max_size is not None and (isinstance(max_size, bool) or not isinstance(max_size, int) or max_size < 1):
         raise UnsupportedOptionError(f"max_size={max_size!r}: use a whole number of pixels, or None.")
     if premultiplied and background is not None:

@@ -42,6 +42,8 @@ class Environment:
         remote_host: Server that speaks the Hub's protocol. Starts as `HF_ENDPOINT` where that is set.
         remote_path_template: Path of a model's files on that server, with `{model}` and `{revision}`. Any other value
             than the Hub's means a server of plain files, which are kept below `mirrors` in the cache.
+        max_model_bytes: Weights (the graph and its external data) that are larger are not downloaded, and raise a
+            `ModelTooLargeError`. 2 GiB; `None` for no limit. What is on this machine is loaded whatever its size.
         allow_private_urls: Fetch pictures also from hosts that are not on the public internet (`localhost`, the local
             network). Servers that take URLs from strangers set this to `False`; a proxy is not used then.
         log_level: Level of this package's logger, by its name in `logging`.
@@ -57,6 +59,7 @@ class Environment:
         default_factory=lambda: os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     )
     remote_path_template: str = DEFAULT_REMOTE_PATH_TEMPLATE
+    max_model_bytes: int | None = 2 * 2**30
     allow_private_urls: bool = True
     log_level: str = "WARNING"
     backends: Backends = field(default_factory=Backends)

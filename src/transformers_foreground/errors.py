@@ -43,6 +43,19 @@ class DownloadError(ForegroundError):
     """A download failed half-way, or what arrived is not what was announced."""
 
 
+class ModelTooLargeError(ForegroundError):
+    """Weights are larger than `env.max_model_bytes`, and were not downloaded.
+
+    Attributes:
+        fact: How large they are: what to tell somebody before asking whether to go on.
+        size: That in bytes; `None` where nobody knows.
+    """
+
+    def __init__(self, message: str, fact: str = "", size: int | None = None) -> None:
+        super().__init__(message)
+        self.fact, self.size = fact, size
+
+
 class InvalidModelError(ForegroundError):
     """The file is not an ONNX graph that gives one alpha plane per picture."""
 

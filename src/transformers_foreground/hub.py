@@ -34,6 +34,7 @@ class Repo:
         local_files_only: Never open a connection.
         token: Token for the Hub; `None` for `HF_TOKEN` or the one that `hf auth login` stored.
         commit: The commit in use, once a file came from the Hub or its cache.
+        cache: The cache's folder; `None` where nothing is downloaded.
 
     Raises:
         ModelNotFoundError: `model_id` is neither a folder nor an id.
@@ -45,6 +46,7 @@ class Repo:
     local_files_only: bool = False
     token: str | bool | None = None
     commit: str | None = field(default=None, init=False)
+    cache: Path | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self._folders: list[Path] = []
@@ -66,8 +68,8 @@ class Repo:
             from huggingface_hub.constants import HF_HUB_CACHE
 
             kind = HubCache if env.remote_path_template == DEFAULT_REMOTE_PATH_TEMPLATE else Mirror
-            cache = Path(self.cache_dir or env.cache_dir or HF_HUB_CACHE)
-            self._remote = kind(self.model_id, self.revision, cache, self.token)
+            self.cache = Path(self.cache_dir or env.cache_dir or HF_HUB_CACHE)
+            self._remote = kind(self.model_id, self.revision, self.cache, self.token)
 
     def find(self, name: str) -> Path | None:
         """Return a file that is on this machine already, or `None`."""

@@ -6,6 +6,7 @@ would ask the Hub, and needs a third of a second to be imported.
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -180,15 +181,32 @@ class HubCache:
             status = None if error.response is None else error.response.status_code
             if status in (401, 403):
                 raise GatedModelError(f"{where} refuses access ({status}). Check HF_TOKEN.") from error
+            limited = "it allows no more requests for now; a token (HF_TOKEN) may raise the limit"
             raise DownloadError(
-                f"{where} failed to send {name or 'its list of files'} ({status or error}). Try again later."
+                f"{where} failed to send {name or 'its list of files'} "
+                f"({limited if status == 429 else status or error}). Try again later."
             ) from error
         except (OSError, RuntimeError) as error:  # RuntimeError: from hf_xet
             if name is None and isinstance(error, (requests.ConnectionError, requests.Timeout, ConnectionError)):
+                proxy = (
+                    " Check http_proxy and https_proxy." if isinstance(error, requests.exceptions.ProxyError) else ""
+                )
                 raise ModelNotFoundError(
-                    f"{where} is not in the cache and cannot be reached ({type(error).__name__})."
+                    f"{where} is not in the cache and cannot be reached ({type(error).__name__}).{proxy}"
                 ) from error
-            raise DownloadError(
-                f"{name or 'The list of files'} of {where} did not arrive whole: {error} "
-                "Load the model again: the download goes on where it stopped."
-            ) from error
+            raise DownloadError(f"{name or 'The list of files'} of {where} {self._why(error)}") from error
+
+    def _why(self, error: Exception) -> str:
+        """Say what became of a transfer, and what to do."""
+        import requests
+
+        again = "load the model again: the download goes on where it stopped."
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            return f"does not fit the disk of {self._cache}. Free some space, or name another cache_dir; then {again}"
+        if isinstance(error, PermissionError):
+            return f"cannot be kept in {self._cache}: {error}. Make that folder writable, or name another cache_dir."
+        if isinstance(error, requests.TooManyRedirects):
+            return "is redirected in a circle. Check env.remote_host (HF_ENDPOINT) and the proxy, if there is one."
+        if "Consistency check failed" in str(error):
+            return "had another length than announced, and was removed. Load the model again."
+        return f"did not arrive whole: {str(error).rstrip('.')}. {again.capitalize()}"

@@ -34,19 +34,6 @@ class Tensor(Protocol):
     def cpu(self) -> Any: ...
 
 
-ImageInput: TypeAlias = (
-    str
-    | os.PathLike[str]
-    | bytes
-    | bytearray
-    | memoryview
-    | IO[bytes]
-    | Image.Image
-    | NDArray[Any]
-    | Tensor
-    | Mapping[str, Any]
-)
-
 _PROGRAMS: Final = {"EPS", "WMF"}  # their readers hand the file to Ghostscript or to Windows
 _HEIF: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 _ORIENTATION: Final = 0x0112
@@ -98,6 +85,21 @@ class DecodedImage:
         return self.rgb() if self._unconverted is None else np.asarray(self._unconverted.convert("RGB"))
 
 
+ImageInput: TypeAlias = (
+    str
+    | os.PathLike[str]
+    | bytes
+    | bytearray
+    | memoryview
+    | IO[bytes]
+    | Image.Image
+    | NDArray[Any]
+    | Tensor
+    | Mapping[str, Any]
+    | DecodedImage
+)
+
+
 def decode(
     source: ImageInput, *, timeout: float = TIMEOUT, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS
 ) -> DecodedImage:
@@ -107,7 +109,8 @@ def decode(
         source: A path; a "file:", "http:", "https:" or "data:" URL; the bytes of an image file; a binary file
             object (read from where it stands, not closed); a PIL image (its EXIF orientation is applied); a
             numpy array (H, W) or (H, W, C), or a torch tensor (H, W) or (C, H, W), with C being 1, 3 (RGB) or
-            4 (RGBA), as uint8, bool, or floats in [0, 1]; a `datasets.Image` dict ("bytes" win over "path").
+            4 (RGBA), as uint8, bool, or floats in [0, 1]; a `datasets.Image` dict ("bytes" win over "path"); or what
+            this function returned, as it is.
         timeout: Seconds that a download may take.
         max_bytes: Most bytes to take from a URL or a file object.
         max_pixels: Most pixels (width x height) of an encoded or PIL image, checked before they are decoded.
@@ -118,6 +121,8 @@ def decode(
     Raises:
         ImageError: The source is not a picture that can be read; the message names it and says why.
     """
+    if isinstance(source, DecodedImage):
+        return source
     name = name_of(source)
     if isinstance(source, Image.Image):
         return _decoded(source, name, max_pixels)
@@ -197,8 +202,9 @@ def _decoded(image: Image.Image, name: str, max_pixels: int) -> DecodedImage:
     if width * height == 0:
         raise unreadable(name, f"it has no pixels ({width}x{height})")
     if width * height > max_pixels:
-        why = f"its {width}x{height} pixels exceed the limit of {max_pixels}; shrink it, or raise max_pixels"
-        raise unreadable(name, why)
+        # The commands have no such option, and the pipelines take what `decode` gives.
+        other = "in Python, pass on images.decode(picture, max_pixels=...)"
+        raise unreadable(name, f"its {width}x{height} pixels exceed the limit of {max_pixels}; shrink it, or, {other}")
     try:
         image.load()
         exif = _exif(image)

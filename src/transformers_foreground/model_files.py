@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from transformers_foreground.dtypes import SUFFIXES, file_name, resolve_dtype
 from transformers_foreground.errors import InvalidModelError, UnsupportedOptionError
 from transformers_foreground.hub import Repo, show_licence
 from transformers_foreground.progress import Progress, ProgressCallback
+from transformers_foreground.size_limit import check_size, total
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -77,6 +79,7 @@ def load_files(
         ModelNotFoundError: The model is nowhere.
         ModelFileNotFoundError: The model has no file of this dtype; the message lists those that it has.
         GatedModelError: The Hub wants a login or an accepted licence.
+        ModelTooLargeError: What would have to be downloaded is larger than `env.max_model_bytes`.
         DownloadError: A download failed; a later load goes on where it stopped.
         UnsupportedDtypeError: The dtype name is unknown.
         UnsupportedOptionError: `use_external_data_format` is no number of files.
@@ -92,9 +95,8 @@ def load_files(
             config = _read_json(repo.get(CONFIG, (lambda _: None) if progress_callback else None))
             wanted.append(CONFIG)
     chosen = resolve_dtype(dtype, device, config, stem)
-    name, parts = file_name(chosen, stem), _external_parts(use_external_data_format, config, chosen, stem)
-    onnx_name = _placed(repo, name, subfolder)
-    weights = [onnx_name, *(f"{onnx_name}_data{'' if i == 0 else f'_{i}'}" for i in range(parts))]
+    weights_of = partial(_weights, repo, stem, subfolder, use_external_data_format, config)
+    onnx_name, *_ = weights = weights_of(chosen)
     for n in weights:
         if not repo.exists(n):
             has = _what_it_has(repo, subfolder, stem)
@@ -103,15 +105,25 @@ def load_files(
             raise repo.missing(n, has)
     if repo.exists(PREPROCESSOR):
         wanted.append(PREPROCESSOR)
-    if any(repo.find(n) is None for n in weights):
-        show_licence(repo.model_id)
-
     wanted += weights
     sizes = {n: repo.size(n) for n in wanted}
+    missing = [n for n in weights if repo.find(n) is None]
+
+    def check(loaded: int = 0, whole: bool = False) -> None:
+        size = sum(sizes[n] or 0 for n in missing) + loaded
+        check_size(repo, chosen, size, partial(_sizes, repo, weights_of), whole=whole)
+
+    if missing:
+        check(whole=all(sizes[n] is not None for n in missing))
+        show_licence(repo.model_id)
     progress = Progress(progress_callback, repo.model_id, sizes)
     for n in wanted:
         progress.initiate(n)
-    paths = {n: _get(repo, n, sizes[n], progress, progress_callback is not None) for n in wanted}
+    paths = {}
+    for n in wanted:
+        watch = check if n in missing and sizes[n] is None else None
+        paths[n] = _get(repo, n, sizes[n], progress, progress_callback is not None, watch)
+        sizes[n] = paths[n].stat().st_size
     return ModelFiles(
         model_id=repo.model_id,
         commit=repo.commit,
@@ -131,14 +143,31 @@ def _placed(repo: Repo, name: str, subfolder: str) -> str:
     return next(here, None) or next(there, places[0])
 
 
-def _get(repo: Repo, name: str, size: int | None, progress: Progress, watched: bool) -> Path:
-    """Bring one file here, telling of it."""
+def _weights(repo: Repo, stem: str, subfolder: str, option: Any, config: Mapping[str, Any], dtype: str) -> list[str]:
+    """Return the names of a dtype's graph and of the files with its external data."""
+    name = _placed(repo, file_name(dtype, stem), subfolder)
+    parts = _external_parts(option, config, dtype, stem)
+    return [name, *(f"{name}_data{'' if i == 0 else f'_{i}'}" for i in range(parts))]
+
+
+def _sizes(repo: Repo, weights_of: Callable[[str], list[str]]) -> dict[str, int | None]:
+    """Return the dtypes that a model has, each with the size of its files."""
+    names = {dtype: weights_of(dtype) for dtype in SUFFIXES}
+    return {d: total(repo.size(n) for n in files) for d, files in names.items() if all(map(repo.exists, files))}
+
+
+def _get(
+    repo: Repo, name: str, size: int | None, progress: Progress, watched: bool, check: Callable[[int], None] | None
+) -> Path:
+    """Bring one file here, telling of it; `check` may end it."""
     progress.download(name)
 
     def on_bytes(loaded: int) -> None:
         progress.advance(name, loaded, size)
+        if check:
+            check(loaded)
 
-    path = repo.get(name, on_bytes if watched else None)
+    path = repo.get(name, on_bytes if watched or check else None)
     on_bytes(path.stat().st_size)
     progress.done(name)
     return path

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from transformers_foreground.env import env
 from transformers_foreground.errors import InferenceError, InvalidModelError, UnsupportedOptionError
+from transformers_foreground.external_data import check_external_data
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -96,13 +99,14 @@ def create_session(
     provider_options: Sequence[Mapping[str, Any]],
     options: ort.SessionOptions,
 ) -> ort.InferenceSession:
-    """Open an ONNX file.
+    """Open an ONNX file. Every session on somebody's graph is opened here.
 
     Raises:
-        InvalidModelError: ONNX Runtime cannot read or run the file.
+        InvalidModelError: ONNX Runtime cannot read or run the file, or its tensors lie outside its folder.
     """
     import onnxruntime as ort
 
+    check_external_data(path)
     try:
         session = ort.InferenceSession(
             path, options, providers=list(providers), provider_options=[dict(o) for o in provider_options]
@@ -111,19 +115,36 @@ def create_session(
         raise InvalidModelError(
             f"ONNX Runtime cannot open {path}: {error}. If the file is damaged, delete it and load the model again."
         ) from error
-    _sessions.add(session)
+    _opened[session] = partial(create_session, path, providers, provider_options, options)
     return session
 
 
-def _keep_inherited() -> None:
-    """Keep a forked process from ending its parent's sessions: it would wait for threads that only the parent has."""
-    _inherited.extend(_sessions)
+def _inherit() -> None:
+    """Note, in a forked process, which sessions are its parent's."""
+    global _reopening
+    _reopening = threading.Lock()  # the parent may have held the other
+    _inherited.update(dict.fromkeys(_opened))
 
 
-_sessions: weakref.WeakSet[Any] = weakref.WeakSet()
-_inherited: list[Any] = []
+def _own(session: ort.InferenceSession) -> ort.InferenceSession:
+    """Return the session, or in a forked process one of its own in place of its parent's.
+
+    The parent's threads do not exist there, and its locks may be held for ever. Nor may it be destroyed there, since
+    that would wait for the threads: so it is kept.
+    """
+    if session not in _inherited:
+        return session
+    with _reopening:
+        own = _inherited[session] or _opened[session]()
+        _inherited[session] = own
+    return own
+
+
+_opened: weakref.WeakKeyDictionary[Any, Callable[[], Any]] = weakref.WeakKeyDictionary()  # to what opens another
+_inherited: dict[Any, Any] = {}  # the parent's sessions to this process's own
+_reopening = threading.Lock()
 if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_keep_inherited)
+    os.register_at_fork(after_in_child=_inherit)
 
 
 def graph_of(session: ort.InferenceSession, path: Path | str) -> Graph:
@@ -217,7 +238,7 @@ def _run(graph: Graph, values: NDArray[np.floating[Any]]) -> NDArray[np.float32]
     if graph.batch and count < graph.batch:
         values = np.concatenate([values, np.zeros((graph.batch - count, *values.shape[1:]), values.dtype)])
     try:
-        (raw,) = graph.session.run([graph.output_name], {graph.input_name: values}, _run_options(graph, values))
+        (raw,) = _own(graph.session).run([graph.output_name], {graph.input_name: values}, _run_options(graph, values))
     except Exception as error:  # as in create_session
         raise InferenceError(f"ONNX Runtime failed on an input of shape {values.shape}: {error}") from error
     alpha = np.asarray(raw, np.float32)[:count]

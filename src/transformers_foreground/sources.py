@@ -149,7 +149,7 @@ def _read(read: Callable[[int], bytes], name: str, max_bytes: int, deadline: flo
             raise unreadable(name, "the file object gives text; open it in binary mode ('rb')")
         data += chunk
         if len(data) > max_bytes:
-            raise unreadable(name, f"it has more than {max_bytes} bytes, the limit; raise max_bytes to allow it")
+            raise unreadable(name, f"it has more than {max_bytes} bytes, the limit; in Python, raise max_bytes")
         if time.monotonic() > deadline:
             raise TimeoutError
     return bytes(data)
@@ -187,7 +187,7 @@ def _download(url: str, name: str, timeout: float, max_bytes: int) -> bytes:
             raise unreadable(name, f"{reason}, and env.allow_private_urls is False") from error
         if isinstance(reason, TimeoutError):
             raise unreadable(
-                name, f"the download did not end within {timeout:g} s; raise timeout to wait longer"
+                name, f"the download did not end within {timeout:g} s; fetch it first, or, in Python, raise timeout"
             ) from error
         raise unreadable(name, f"the download failed ({reason})") from error
 

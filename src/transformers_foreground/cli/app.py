@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import os
+import shlex
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +12,7 @@ from typer.core import TyperGroup
 
 from transformers_foreground.cli import cutout, evaluate, info, models, quantize, serve
 from transformers_foreground.cli.console import complain, plain_messages, say
+from transformers_foreground.cli.loading import LINE
 from transformers_foreground.env import __version__
 from transformers_foreground.errors import ForegroundError
 
@@ -19,10 +23,20 @@ class _Root(TyperGroup):
     """A group that takes what is no subcommand and no option of its own as arguments of the default one."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta[LINE] = list(args)
         own = {option for parameter in self.get_params(ctx) for option in parameter.opts}
         if args and args[0] not in self.commands and args[0].partition("=")[0] not in own:
+            if meant := self._meant(args[0]):
+                line = shlex.join(["foreground", meant, *args[1:]])
+                ctx.fail(f"There is no file {args[0]!r}, nor such a command. Did you mean: {line}")
             args = [DEFAULT_COMMAND, *args]
         return super().parse_args(ctx, args)
+
+    def _meant(self, word: str) -> str:
+        """Return the command that a word looks like, if it cannot be a picture; else an empty string."""
+        if not word.isalpha() or os.path.lexists(word):
+            return ""
+        return next(iter(difflib.get_close_matches(word.lower(), self.commands, 1, cutoff=0.65)), "")
 
     def invoke(self, ctx: Any) -> Any:
         """Run a subcommand. An error that we know becomes one line and exit code 1; Ctrl-C is exit code 130."""

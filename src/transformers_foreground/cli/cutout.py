@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from transformers_foreground.cli.console import progress_bar, say
-from transformers_foreground.cli.loading import load_model
+from transformers_foreground.cli.loading import LINE, load_model
 from transformers_foreground.cli.options import (
     DEFAULT_MODEL,
     MANY,
@@ -25,7 +25,7 @@ from transformers_foreground.cli.options import (
     ModelOption,
     RefineOption,
     ResamplingOption,
-    pad_of,
+    YesOption,
 )
 from transformers_foreground.cli.planning import STDIO, Job, check_standard_output, kind_for, plan
 from transformers_foreground.errors import ForegroundError
@@ -33,6 +33,7 @@ from transformers_foreground.formats import kind_of
 
 
 def cutout(
+    context: typer.Context,
     pictures: Annotated[
         list[str], typer.Argument(metavar="PICTURE", help="Files, folders or URLs; - reads standard input.")
     ],
@@ -78,7 +79,7 @@ def cutout(
         bool,
         typer.Option(
             "--resume",
-            help="Skip pictures whose result is newer, whatever options it was made with.",
+            help="Skip pictures whose result is newer; with --log, only if the same options made it.",
             rich_help_panel=MANY,
         ),
     ] = False,
@@ -106,6 +107,7 @@ def cutout(
         str | None, typer.Option(help="Branch, tag or commit of the model.", rich_help_panel=MODEL)
     ] = None,
     local_files_only: LocalFilesOnlyOption = False,
+    yes: YesOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Tell each picture's fate as a line of JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors and warnings.")] = False,
 ) -> None:
@@ -119,9 +121,12 @@ def cutout(
     planned = plan_now()
     check_standard_output(planned, as_json)
     _check_together(pictures, output, contact_sheet, watch=watch, resume=resume, force=force)
+    from transformers_foreground.cli.resuming import digest_of, done_before
     from transformers_foreground.cli.running import run
     from transformers_foreground.cli.style import Style
     from transformers_foreground.cli.telling import Telling
+    from transformers_foreground.cutouts import pad_of
+    from transformers_foreground.dtypes import resolve_dtype
 
     try:
         style = Style.of(
@@ -139,7 +144,9 @@ def cutout(
         )
     except ForegroundError as error:
         raise typer.BadParameter(str(error)) from error
-    telling = Telling(as_json, quiet, log, contact_sheet)
+    made_by = {"model": model, "revision": revision, "dtype": resolve_dtype(dtype, device), "resampling": resampling}
+    digest = digest_of({**made_by, "style": style})
+    telling = Telling(as_json, quiet, log, contact_sheet, digest)
     force = force or resume or watch
     loaded: Any = None
 
@@ -148,12 +155,13 @@ def cutout(
         if loaded is None:
             options: dict[str, Any] = {"device": device, "dtype": dtype, "resampling": resampling}
             options |= {"revision": revision, "local_files_only": local_files_only}
-            loaded = load_model(model, todo[0], quiet or as_json, options)
+            loaded = load_model(model, context.meta[LINE], quiet or as_json, yes, options)
         sheet = contact_sheet is not None
         return run(loaded, todo, style, force=force, workers=jobs, cells=sheet)
 
     try:
-        _do(planned, cut, telling, force=force, resume=resume or watch)
+        before = done_before(planned, digest, log, quiet) if resume or watch else set()
+        _do(planned, cut, telling, force=force, before=before)
         if watch:
             _watch(plan_now, cut, telling)
     finally:
@@ -177,13 +185,12 @@ def _check_together(
 
 
 def _do(
-    planned: list[Job], cut: Callable[[list[Job]], Iterable[Any]], telling: Any, *, force: bool, resume: bool
+    planned: list[Job], cut: Callable[[list[Job]], Iterable[Any]], telling: Any, *, force: bool, before: Set[Job]
 ) -> None:
-    """Do all pictures, or with `resume` all that are not done; tell of each."""
-    from transformers_foreground.cli.running import Done, is_current, problem
+    """Do all pictures but those that were done before; tell of each."""
+    from transformers_foreground.cli.running import Done, problem
 
-    current = {job for job in planned if resume and is_current(job)}
-    todo = [job for job in planned if job not in current]
+    todo = [job for job in planned if job not in before]
     outcomes: Any = [problem(job, force) for job in todo]
     if not all(outcomes):  # else there is nothing to load a model for
         outcomes = cut(todo)
@@ -191,7 +198,7 @@ def _do(
     hidden = telling.quiet or telling.as_json or len(planned) == 1
     with progress_bar(len(planned), hidden) as advance:
         for job in planned:
-            if job in current:
+            if job in before:
                 outcome = Done({"input": job.source, "output": str(job.target), "skipped": True})
             else:
                 outcome = next(outcomes)
@@ -207,7 +214,7 @@ def _watch(plan_again: Callable[[], list[Job]], cut: Callable[[list[Job]], Itera
         say("Watching. Ctrl-C ends.")
     try:
         for due in rounds(plan_again):
-            _do(due, cut, telling, force=True, resume=False)
+            _do(due, cut, telling, force=True, before=set())
     except KeyboardInterrupt:
         if not telling.quiet:
             say("Stopped.")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from transformers_foreground.cli.consent import with_consent
 from transformers_foreground.cli.console import complain, progress_bar, say
+from transformers_foreground.cli.options import YesOption
 
 
 def _part(value: str | None) -> str | None:
@@ -31,6 +34,7 @@ def evaluate(
     restart: Annotated[bool, typer.Option("--restart", help="Delete rows that are there, and start anew.")] = False,
     workers: Annotated[int, typer.Option(min=0, help="Threads that read and measure.")] = 2,
     report: Annotated[bool, typer.Option("--report", help="Write report.html, with curves and pictures, too.")] = False,
+    yes: YesOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON, not as Markdown.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and warnings.")] = False,
 ) -> None:
@@ -53,7 +57,8 @@ def evaluate(
                 complain(f"failed: {row['dataset']} by {row['model']}: {row['error']}")
 
         first, _, count = (part or "").partition("/")
-        summary = run(
+        measure = partial(
+            run,
             recipe,
             output=output,
             data=data,
@@ -65,6 +70,7 @@ def evaluate(
             on_row=on_row,
             on_start=on_start,
         )
+        summary = with_consent(measure, yes)  # models are fetched before anything is measured
     if not quiet:
         typer.echo(summary.to_json() if as_json else summary.to_markdown(), nl=False)
     if report and summary.complete and not quiet:

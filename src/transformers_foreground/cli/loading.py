@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import typer
 
+from transformers_foreground.cli.consent import with_consent
 from transformers_foreground.cli.console import complain, download_bar, say
-from transformers_foreground.cli.planning import Job
 from transformers_foreground.errors import DownloadError, GatedModelError, ModelFileNotFoundError, ModelNotFoundError
 
+LINE: Final = "transformers_foreground.line"
+"""Where typer's context keeps the words that the user gave, after `foreground`."""
+_LONGEST: Final = 2000  # characters of a line to show: of `*.jpg` the shell may have made thousands
 
-def load_model(model: str, first: Job, hidden: bool, options: dict[str, Any]) -> Any:
+
+def load_model(model: str, line: Sequence[str], hidden: bool, yes: bool, options: dict[str, Any]) -> Any:
     """Load the model. Where it is out of reach, say which one can be had instead, and how.
 
     Args:
         model: Its id or folder.
-        first: A picture, for the example.
+        line: The words that the user gave.
         hidden: Show no bar.
+        yes: Download it even if it is large.
         options: Of `loading.load`.
 
     Raises:
@@ -27,23 +33,48 @@ def load_model(model: str, first: Job, hidden: bool, options: dict[str, Any]) ->
     """
     from transformers_foreground.loading import load
 
-    try:
+    def with_bar() -> Any:
         with download_bar(hidden) as progress_callback:
             return load(model, progress_callback=progress_callback, **options)
+
+    try:
+        return with_consent(with_bar, yes)
     except (ModelFileNotFoundError, GatedModelError):
         raise
     except (ModelNotFoundError, DownloadError) as error:
         complain(f"error: {error}")
-        say(_instead(shlex.quote(first.source)))
+        if hint := _instead(line, options["dtype"]):
+            say(hint)
         raise typer.Exit(1) from error
 
 
-def _instead(picture: str) -> str:
+def _instead(line: Sequence[str], dtype: str) -> str:
     from transformers_foreground.cards import cards
     from transformers_foreground.cli.models import dtypes_here
 
-    here = [card.id for card in cards() if dtypes_here(card)]
+    here = [card.id for card in cards() if (dtypes := dtypes_here(card)) and dtype in ("auto", *dtypes)]
     if here:
-        return "On this machine already:\n" + "\n".join(f"  foreground {picture} --model {name}" for name in here)
-    fetchable = [card.id for card in cards() if card.fetchable]
-    return f"Then name it: foreground {picture} --model {fetchable[-1]}"
+        return "\n".join(["On this machine already:", *(f"  {with_model(line, name)}" for name in here)])
+    fetchable = [card.id for card in cards() if card.fetchable and dtype in ("auto", *card.files)]
+    return f"Then name it: {with_model(line, fetchable[-1])}" if fetchable else ""
+
+
+def with_model(line: Sequence[str], model: str) -> str:
+    """Return the user's line with another model, to paste into a shell.
+
+    Args:
+        line: The words after `foreground`.
+        model: Takes the place of what `--model` says; it is added where the line names none.
+    """
+    words = list(line)
+    end = words.index("--") if "--" in words else len(words)
+    named = False
+    for i, word in enumerate(words[:end]):
+        if word.startswith("--model="):
+            words[i], named = f"--model={model}", True
+        elif i > 0 and words[i - 1] in ("-m", "--model"):
+            words[i], named = model, True
+    if not named:  # or in another form, such as -fm MODEL: of an option that is given twice the last counts
+        words[end:end] = ["--model", model]
+    shown = shlex.join(["foreground", *words])
+    return shown if len(shown) <= _LONGEST else f"the same with --model {shlex.quote(model)}"

@@ -82,18 +82,6 @@ def _resamplings() -> list[str]:
     return list(RESAMPLINGS)
 
 
-def pad_of(value: str) -> int | float:
-    """Read `--pad`: pixels (`12`) or a share of the side (`5%`).
-
-    Raises:
-        typer.BadParameter: It is neither.
-    """
-    number = value.removesuffix("%").strip()
-    if not number.isascii() or not number.replace(".", "", value.endswith("%")).isdigit():
-        raise typer.BadParameter(f"--pad {value}: use pixels (12), or a share of the longer side (5%).")
-    return float(number) / 100 if value.endswith("%") else int(number)
-
-
 def _refinements() -> list[str]:
     from transformers_foreground.refinement import METHODS
 
@@ -166,5 +154,8 @@ ResamplingOption = Annotated[
 ]
 LocalFilesOnlyOption = Annotated[
     bool, typer.Option("--local-files-only", help="Never open a connection.", rich_help_panel=MODEL)
+]
+YesOption = Annotated[
+    bool, typer.Option("--yes", "-y", help="Download a model of any size without asking.", rich_help_panel=MODEL)
 ]
 ModelArgument = Annotated[str, typer.Argument(help="Model id.", autocompletion=_models)]

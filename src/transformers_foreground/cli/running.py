@@ -65,11 +65,12 @@ def check(job: Job, force: bool) -> None:
             f"{name_of(job.source)}: {job.target} exists. Use --force to overwrite it, --resume to skip it, or -o for "
             "another place."
         )
-    folder = next(parent for parent in job.target.parents if parent.exists())
+    # On Windows there may be none: a drive that is not there.
+    folder = next((parent for parent in job.target.parents if parent.exists()), job.target.parent)
     if not folder.is_dir():
         raise _unwritable(job.target, f"{folder} is not a folder")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise _unwritable(job.target, f"no permission to write in {folder.resolve()}")
+        raise _unwritable(job.target, f"{folder.resolve()} is read-only, or not yours to write in")
 
 
 def problem(job: Job, force: bool) -> ForegroundError | None:
@@ -79,19 +80,6 @@ def problem(job: Job, force: bool) -> ForegroundError | None:
     except ForegroundError as error:
         return error
     return None
-
-
-def is_current(job: Job) -> bool:
-    """Whether a picture's result is there, and not older than the picture."""
-    try:
-        return (
-            job.is_file
-            and job.target is not None
-            and job.target.is_file()
-            and job.target.stat().st_mtime >= os.stat(job.source).st_mtime
-        )
-    except OSError:
-        return False
 
 
 def run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 import typer
@@ -32,6 +32,7 @@ class Telling:
         quiet: No lines but of errors.
         log: A file to which a line of JSON is added for each picture, with the time.
         sheet: Where the contact sheet goes.
+        digest: Of the options; the log has it beside each result.
         failed: How many pictures failed so far.
     """
 
@@ -39,8 +40,9 @@ class Telling:
     quiet: bool = False
     log: Path | None = None
     sheet: Path | None = None
+    digest: str = ""
     failed: int = 0
-    _cells: list[Image.Image] = field(default_factory=list)
+    _cells: list[tuple[Image.Image, str]] = field(default_factory=list)
 
     def tell(self, job: Job, outcome: Done | ForegroundError) -> None:
         """Tell of one picture.
@@ -59,7 +61,7 @@ class Telling:
             return
         self._record(outcome.told)
         if outcome.cell is not None and len(self._cells) < _MOST_CELLS:
-            self._cells.append(outcome.cell)
+            self._cells.append((outcome.cell, PurePath(name).name))
         if not self.as_json and not self.quiet and job.target is not None:
             say(f"{name} is done already" if outcome.told.get("skipped") else f"{name} → {job.target}")
 
@@ -68,10 +70,12 @@ class Telling:
             typer.echo(json.dumps(told))
         if self.log is not None:
             time = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+            made = "error" not in told and "skipped" not in told
+            told = {"time": time, **told, **({"options": self.digest} if made else {})}
             try:
                 self.log.parent.mkdir(parents=True, exist_ok=True)
                 with self.log.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"time": time, **told}) + "\n")
+                    file.write(json.dumps(told) + "\n")
             except OSError as error:
                 raise ImageError(f"The log {self.log} cannot be written: {error.strerror or error}.") from error
 
@@ -84,7 +88,8 @@ class Telling:
         if self.sheet is None or not self._cells:
             return
         try:
-            write_whole(self.sheet, encode(contact_sheet(self._cells), kind_of(self.sheet) or "png"))
+            sheet = contact_sheet([cell for cell, _ in self._cells], [name for _, name in self._cells])
+            write_whole(self.sheet, encode(sheet, kind_of(self.sheet) or "png"))
         except OSError as error:
             raise ImageError(f"{self.sheet} cannot be written: {error.strerror or error}.") from error
         if not self.quiet:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from transformers_foreground.cli.planning import Job
-from transformers_foreground.cli.running import is_current
+from transformers_foreground.cli.resuming import is_current
 
 _PAUSE: Final = 1.0  # seconds; looking, unlike the system's notices, works on network drives too
 _SETTLED: Final = 2.0  # seconds without a change, after which a file is taken to be whole

@@ -9,6 +9,7 @@ from typing import Final
 
 from transformers_foreground.env import __version__
 from transformers_foreground.errors import UnsupportedOptionError
+from transformers_foreground.external_data import check_external_data
 from transformers_foreground.loading import installed_device, open_graph, processing_of
 from transformers_foreground.model_files import load_files
 from transformers_foreground.preprocessing import Processing, preprocess, target_size
@@ -197,6 +198,7 @@ class Work:
         others = [(str(m), self.quantised(m)) for m in dict.fromkeys(methods) if m != chosen]
         q8 = self._folder / f"{self._stem}_quantized.onnx"
         if q8.is_file():
+            check_external_data(q8)
             others.insert(0, (f"{q8.name} (as published)", q8.read_bytes()))
         assert self._held is not None
         noisy = self._held.with_noise(self._original)

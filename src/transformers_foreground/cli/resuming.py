@@ -1,0 +1,77 @@
+"""Resuming: which results are there already, and stand for what would be made now."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers_foreground.cli.console import say
+from transformers_foreground.cli.planning import Job
+from transformers_foreground.images import DecodedImage
+
+
+def digest_of(options: Mapping[str, Any]) -> str:
+    """Return 16 digits that stand for all that decides what a result is, beside its picture."""
+    text = json.dumps(options, sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold in place of what it cannot: of a background that is a picture, its pixels' hash."""
+    if isinstance(value, DecodedImage):
+        return value.pixels.shape, hashlib.sha256(value.pixels.tobytes()).hexdigest()
+    return vars(value)
+
+
+def is_current(job: Job) -> bool:
+    """Whether a picture's result is there, and not older than the picture."""
+    try:
+        return (
+            job.is_file
+            and job.target is not None
+            and job.target.is_file()
+            and job.target.stat().st_mtime >= os.stat(job.source).st_mtime
+        )
+    except OSError:
+        return False
+
+
+def done_before(jobs: Sequence[Job], digest: str, log: Path | None, quiet: bool) -> set[Job]:
+    """Return the jobs that need not be done again.
+
+    Files do not say how they were made, and should not: a mask has the same bytes whoever writes it. The log does.
+    Where there is none (or one without digests), what is newer than its picture counts as done, and that is said.
+
+    Args:
+        jobs: All.
+        digest: Of the options now.
+        log: Of earlier runs and of this one.
+        quiet: Say nothing.
+    """
+    newer = {job for job in jobs if is_current(job)}
+    made = _made_with(log)
+    same = {job for job in newer if made.get(str(job.target)) == digest} if made else newer
+    again = len(newer) - len(same)
+    if again and not quiet:
+        say(f"Results to be made anew: {again}, as {log} does not say that these options made them.")
+    if newer and not made and not quiet:
+        say(f"Results kept: {len(newer)}, newer than their pictures, whatever options made them (--log remembers).")
+    return same
+
+
+def _made_with(log: Path | None) -> dict[str, str]:
+    """Read which options made a result last, from the digests in a log."""
+    made: dict[str, str] = {}
+    if log is None or not log.is_file():
+        return made
+    with contextlib.suppress(OSError), log.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            with contextlib.suppress(ValueError, TypeError, KeyError):  # no line of ours, or cut short
+                told = json.loads(line)
+                made[told["output"]] = told["options"]
+    return made
