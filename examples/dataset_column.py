@@ -9,13 +9,14 @@ comes from datasets' cache.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
 from datasets.table import embed_table_storage
 
-from transformers_foreground import ForegroundMapper
+from transformers_foreground import ForegroundError, ForegroundMapper
 
 
 def with_masks(photos: datasets.Dataset, model: str, processes: int | None = None) -> datasets.Dataset:
@@ -30,7 +31,8 @@ def with_masks(photos: datasets.Dataset, model: str, processes: int | None = Non
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the dataset; return the exit code, which is 1 if some pictures have no mask."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="folder of pictures")
     parser.add_argument("output", type=Path, help="Parquet file to write; the pictures go into it, too")
@@ -45,7 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     whole.with_format(None).to_parquet(options.output, batch_size=100)
     failed = [error for error in rows["error"] if error is not None]
     print(f"{options.output}: {len(rows)} rows, {len(failed)} without a mask", *failed, sep="\n")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        sys.exit(main())
+    except (ForegroundError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")

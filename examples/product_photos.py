@@ -8,6 +8,7 @@ Photos stream through the pipeline: while the model works on one, the next is de
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,7 +51,8 @@ def reason(segmenter: Any, photo: Path) -> str:
     return f"{photo}: it can be read now; run this again"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do all photos; return the exit code, which is 1 if some failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="folder of photos")
     parser.add_argument("output", type=Path, help="folder for the pictures")
@@ -61,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     photos = sorted(path for path in options.photos.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not photos:
+        raise FileNotFoundError(f"no photos in {options.photos}")
     stems = Counter(path.stem for path in photos)
     failed: list[str] = []
     with pipeline("image-segmentation", options.model) as segmenter:
@@ -77,7 +81,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 quality = 90 if options.kind == "webp" else None
                 write_whole(options.output / f"{name}.{options.kind}", encode(picture, options.kind, quality))
     print(f"{options.output}: {len(photos) - len(failed)} of {len(photos)} photos", *failed, sep="\n")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        sys.exit(main())
+    except (ForegroundError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")

@@ -11,23 +11,32 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI, Request, Response, UploadFile
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from transformers_foreground import ForegroundError, cutout, pipeline
 from transformers_foreground.errors import ImageError
 from transformers_foreground.formats import encode
 
 MAX_BYTES = 20_000_000
+ANSWERS: Any = {200: {"content": {"image/png": {}}}, "default": {"description": '{"error": "what is wrong"}'}}
+
+try:  # here, and not when the app starts, so that a missing model is one line and no traceback
+    segmenter = pipeline("image-segmentation", os.environ.get("FOREGROUND_MODEL", "briaai/RMBG-1.4"))
+except ForegroundError as error:
+    sys.exit(f"error: {error}")
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    async with pipeline("image-segmentation", os.environ.get("FOREGROUND_MODEL", "briaai/RMBG-1.4")) as segmenter:
-        app.state.segmenter = segmenter
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async with segmenter:
         yield
 
 
@@ -45,16 +54,22 @@ async def limit_uploads(request: Request, call_next: Callable[[Request], Awaitab
     return await call_next(request)
 
 
+@app.exception_handler(RequestValidationError)  # not the form that is asked for
+@app.exception_handler(HTTPException)  # no such address
 @app.exception_handler(ForegroundError)
-async def tell(_: Request, error: ForegroundError) -> JSONResponse:
-    """Send our message: a picture that cannot be read is the client's affair, anything else is ours."""
+async def tell(_: Request, error: Any) -> JSONResponse:
+    """Send the message: a picture that cannot be read is the client's affair, anything else of ours is not."""
+    if isinstance(error, RequestValidationError):
+        error = HTTPException(422, "; ".join(f"{wrong['loc'][-1]}: {wrong['msg']}" for wrong in error.errors()))
+    if isinstance(error, HTTPException):
+        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
     return JSONResponse({"error": str(error)}, 422 if isinstance(error, ImageError) else 503)
 
 
-@app.post("/cutout", response_class=Response, responses={200: {"content": {"image/png": {}}}})
-async def cut_out(image: UploadFile, request: Request, crop: bool = False) -> Response:
+@app.post("/cutout", response_class=Response, responses=ANSWERS)
+async def cut_out(image: UploadFile, crop: bool = False) -> Response:
     # Never a str: that would be taken for a path or a URL of the client's choice. The name is for messages only.
     picture = {"bytes": await image.read(), "path": image.filename}
-    mask = await request.app.state.segmenter.acall(picture, return_mask=True)
+    mask = await segmenter.acall(picture, return_mask=True)
     png = await asyncio.to_thread(lambda: encode(cutout(picture, mask, crop=crop), "png"))
     return Response(png, media_type="image/png")

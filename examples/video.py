@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from transformers_foreground import cutout, pipeline
+from transformers_foreground import ForegroundError, cutout, pipeline
 
 WEIGHT = 0.5
 """How much a new mask counts against those before it.
@@ -77,6 +78,8 @@ def pixels(frame: av.VideoFrame) -> NDArray[np.uint8]:
 def open_stream(target: Any, path: Path, background: str | None) -> Any:
     """Add the stream for the new frames: VP9 with alpha, or H.264 where there is a background."""
     with av.open(path) as container:
+        if not container.streams.video:
+            raise ValueError(f"there are no frames in {path}")
         source = container.streams.video[0]
         first = next(container.decode(source))
         stream = target.add_stream("libx264" if background else "libvpx-vp9", rate=source.average_rate)
@@ -112,8 +115,8 @@ def remove_background(path: Path, output: Path, model: str, background: str | No
     count = 0
     with (
         av.open(path) as source,
-        av.open(output, "w") as target,
         pipeline("image-segmentation", model) as segmenter,
+        av.open(output, "w") as target,
     ):
         stream = open_stream(target, path, background)
         audio = next(iter(source.streams.audio), None)
@@ -146,9 +149,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("only .webm has alpha: name the output so, or give a --background")
     if options.background is None and "libvpx-vp9" not in av.codecs_available:
         parser.error("this PyAV was built without libvpx, so it has no alpha: give a --background")
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     count = remove_background(options.video, options.output, options.model, options.background)
     print(f"{options.output}: {count} frames")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ForegroundError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")

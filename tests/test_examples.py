@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import io
+import runpy
 import shutil
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -64,6 +66,50 @@ def test_every_example_is_tested() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {"product_photos", "dataset_column", "service", "video"}
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("product_photos", "nope shop", "nope"),
+        ("product_photos", "empty shop", "no photos in empty"),
+        ("product_photos", "photos shop --background nocolour", "background='nocolour' is neither a colour"),
+        ("product_photos", "photos shop --model no/such", "Found no onnx/model.onnx of no/such"),
+        ("product_photos", "photos file/shop", "file"),
+        ("dataset_column", "nope out.parquet", "nope"),
+        ("dataset_column", "photos out.parquet --model no/such", "Found no onnx/model.onnx of no/such"),
+        ("dataset_column", "photos file/out.parquet", "file"),
+        ("video", "nope.mp4 out.webm", "nope.mp4"),
+        ("video", "file out.webm", "file"),
+        ("video", "sound.m4a out.mp4 --background red", "there are no frames in sound.m4a"),
+        ("video", "in.mp4 out.mp4 --background nocolour", "background='nocolour' is neither a colour"),
+        ("video", "in.mp4 out.mp4 --background red --model no/such", "Found no onnx/model.onnx of no/such"),
+        ("video", "in.mp4 file/out.mp4 --background red", "file"),
+        ("service", "", "Found no onnx/model.onnx of no/such"),
+    ],
+)
+def test_ordinary_mistakes_are_one_line(
+    name: str, arguments: str, message: str, photos: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in {"video": ["av"], "service": ["fastapi", "multipart"]}.get(name, []):
+        pytest.importorskip(package)
+    monkeypatch.chdir(photos.parent)
+    Path("empty").mkdir()
+    Path("file").write_bytes(b"no video")
+    if name == "video":
+        write_video(Path("in.mp4"))
+        write_sound(Path("sound.m4a"))
+    with_model = ["--model", model] if arguments else []  # one that the arguments name comes later, and counts
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *with_model, *arguments.split()])
+    monkeypatch.setenv("FOREGROUND_MODEL", "no/such")
+    monkeypatch.setattr("transformers_foreground.env.allow_remote_models", False)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    told = str(ended.value.code)
+    assert told.startswith("error: ")
+    assert message in told
+    assert "\n" not in told
+    assert not Path("out.mp4").exists()
+
+
 # --- product photos ---------------------------------------------------------------------------------------------------
 
 
@@ -71,7 +117,8 @@ def test_every_example_is_tested() -> None:
 def test_product_photos(
     kind: str, photos: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    example("product_photos").main([str(photos), str(tmp_path / "shop"), "--model", model, "--kind", kind])
+    arguments = [str(photos), str(tmp_path / "shop"), "--model", model, "--kind", kind]
+    assert example("product_photos").main(arguments) == 1
     made = sorted((tmp_path / "shop").iterdir())
     assert [path.name for path in made] == [f"cup.png.{kind}", f"cup.tif.{kind}", f"plate.{kind}"]
     for path in made:
@@ -88,8 +135,10 @@ def test_product_photos(
 
 
 def test_product_photos_of_one_size(photos: Path, model: str, tmp_path: Path) -> None:
+    for name in ("broken.jpg", "nothing.png"):
+        (photos / name).unlink()
     arguments = [str(photos), str(tmp_path / "shop"), "--model", model, "--size", "50", "--background", "#ff0000"]
-    example("product_photos").main(arguments)
+    assert example("product_photos").main(arguments) == 0
     with Image.open(tmp_path / "shop" / "plate.png") as picture:
         assert picture.size == (50, 50)
         assert picture.getpixel((0, 0)) == (255, 0, 0)
@@ -103,7 +152,7 @@ def test_dataset_column(photos: Path, model: str, tmp_path: Path, capsys: pytest
     datasets = pytest.importorskip("datasets")
     output = tmp_path / "out" / "masks.parquet"
     output.parent.mkdir()
-    example("dataset_column").main([str(photos), str(output), "--model", model])
+    assert example("dataset_column").main([str(photos), str(output), "--model", model]) == 1
     with Image.open(photos / "plate.png") as picture, pipeline("image-segmentation", model) as segmenter:
         expected = segmenter(picture)[0]["mask"].tobytes()
     shutil.rmtree(photos)  # the pictures are in the file
@@ -173,18 +222,33 @@ async def chunks() -> AsyncIterator[bytes]:
         ({"files": {"image": ("/etc/passwd", b"")}}, 422, "it is empty"),
         ({"content": chunks()}, 411, "Content-Length"),
         ({"files": {"image": ("a.png", bytes(2000))}}, 413, "the limit is 1000"),
-        ({"data": {"image": "http://127.0.0.1/a.png"}}, 422, None),  # FastAPI's own message
+        ({"data": {"image": "http://127.0.0.1/a.png"}}, 422, "image: "),
+        ({"params": {"crop": "perhaps"}, "data": {}}, 422, "crop: "),
     ],
     ids=str,
 )
 def test_service_refuses(
-    service: ModuleType, request_: dict[str, Any], status: int, message: str | None, monkeypatch: pytest.MonkeyPatch
+    service: ModuleType, request_: dict[str, Any], status: int, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "MAX_BYTES", 1000)
     (answer,) = post(service, request_)
     assert answer.status_code == status
-    if message:
-        assert message in answer.json()["error"]
+    assert list(answer.json()) == ["error"]
+    assert message in answer.json()["error"]
+
+
+def test_service_at_another_address(service: ModuleType) -> None:
+    import httpx
+
+    async def main() -> list[Any]:
+        transport = httpx.ASGITransport(app=service.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            return [await client.get("/"), await client.get("/cutout")]
+
+    found, allowed = asyncio.run(main())
+    assert (found.status_code, found.json()) == (404, {"error": "Not Found"})
+    assert (allowed.status_code, allowed.json()) == (405, {"error": "Method Not Allowed"})
+    assert allowed.headers["allow"] == "POST"
 
 
 def test_service_without_its_model(
@@ -215,12 +279,23 @@ def write_video(path: Path, *, sound: bool = False, size: tuple[int, int] = (96,
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
         if audio is not None:
-            tone = (8000 * np.sin(np.arange(8000) / 10)).astype(np.int16)
-            samples = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
-            samples.sample_rate, samples.pts = 16000, 0
-            container.mux(audio.encode(samples))
-            container.mux(audio.encode(None))
+            add_tone(container, audio)
     return stamps
+
+
+def write_sound(path: Path) -> None:
+    """Write half a second of sound, and no video."""
+    with pytest.importorskip("av").open(path, "w") as container:
+        add_tone(container, container.add_stream("aac", rate=16000))
+
+
+def add_tone(container: Any, audio: Any) -> None:
+    av = pytest.importorskip("av")
+    tone = (8000 * np.sin(np.arange(8000) / 10)).astype(np.int16)
+    samples = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
+    samples.sample_rate, samples.pts = 16000, 0
+    container.mux(audio.encode(samples))
+    container.mux(audio.encode(None))
 
 
 def read_video(path: Path, decoder: str | None = None) -> tuple[list[int], list[np.ndarray]]:
