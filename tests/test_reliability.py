@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,14 +23,11 @@ SCRIPTS = Path(__file__).resolve().parents[1] / "scripts/reliability"
 linux = pytest.mark.skipif(sys.platform != "linux", reason="scripts/reliability reads /proc and sets Linux's limits")
 
 
-@pytest.fixture(scope="module")
-def run() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reliability_run", SCRIPTS / "run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture(scope="module", autouse=True)
+def scripts() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SCRIPTS))
+        yield
 
 
 @pytest.fixture
@@ -41,9 +37,11 @@ def model(tmp_path: Path) -> str:
 
 
 @linux
-def test_hostile_and_broken_pictures(run: ModuleType, tmp_path: Path, model: str) -> None:
+def test_hostile_and_broken_pictures(tmp_path: Path, model: str) -> None:
     """Each gives a mask of its size or an error that names it, within 6 GB."""
-    found = run.images(tmp_path, model, 150, seed=7)
+    import damage
+
+    found = damage.images(tmp_path, model, 150, seed=7)
     assert found["corpus"]["mask"] >= 30
     assert found["corpus"]["error"] >= 80
     assert found["corpus"]["peak"] < 3000
@@ -51,23 +49,82 @@ def test_hostile_and_broken_pictures(run: ModuleType, tmp_path: Path, model: str
 
 
 @linux
-def test_what_is_no_file_or_goes_away(run: ModuleType, tmp_path: Path, model: str) -> None:
-    found = run.files(tmp_path, model)
+def test_what_is_no_file_or_goes_away(tmp_path: Path, model: str) -> None:
+    import damage
+
+    found = damage.files(tmp_path, model)
     assert found["mask"] >= 100
     assert found["error"] >= 3
 
 
 @linux
-def test_killed_and_resumed(run: ModuleType, tmp_path: Path, model: str) -> None:
-    assert run.kills(tmp_path, model, count=20, times=2, seed=3)["times"] == 2
-    full = run.full_disk(tmp_path, model)
-    assert full is None or full["failed"] > 0
+def test_killed_and_resumed(tmp_path: Path, model: str) -> None:
+    import batches
+
+    assert batches.kills(tmp_path, model, count=20, times=2, seed=3)["temporary"] == 0
 
 
 @linux
-def test_threads(run: ModuleType, model: str) -> None:
-    found = run.threads(model, 24)
-    assert found["same"] == found["count"]
+def test_disks_that_take_nothing(tmp_path: Path, model: str) -> None:
+    import batches
+
+    full = batches.full_disk(tmp_path, model, count=10)
+    if full is None:
+        pytest.skip("no small disk can be made here")
+    assert full["failed"] > 0
+    assert batches.read_only(tmp_path, model, count=10) == {"done": 0, "failed": 10}
+
+
+@linux
+def test_evaluations_that_are_killed(tmp_path: Path, model: str) -> None:
+    pytest.importorskip("py_sod_metrics", reason="the extra [eval] has a venv of its own: make test-eval")
+    import batches
+
+    found = batches.evaluation_kills(tmp_path, model, count=10, times=2, seed=3)
+    assert found is not None
+    assert found["most"] <= 10
+
+
+@linux
+def test_threads_and_processes(model: str) -> None:
+    import endurance
+
+    for section, count in ((endurance.threads, 24), (endurance.forks, 5), (endurance.spawned, 4)):
+        found = section(model, count)
+        assert found["same"] == found["count"], found
+
+
+@linux
+def test_downloads_that_go_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some of the cases; the others take a minute, and are in test_hub.py with less patience."""
+    import downloads
+
+    quick = (
+        "the connection is cut once",
+        "other content once",
+        "too few bytes",
+        "redirects in a circle",
+        "429, each time",
+    )
+    chosen = [case for case in downloads.cases() if case[0] in quick]
+    assert len(chosen) == len(quick)
+    monkeypatch.setattr(downloads, "cases", lambda: iter(chosen))
+    found = {one["case"]: one for one in downloads.faults()}
+    assert found["the connection is cut once"]["resumed"]
+    assert "was removed. Load the model again." in found["too few bytes"]["error"]
+    assert "HF_ENDPOINT" in found["redirects in a circle"]["error"]
+    assert "no more requests for now" in found["429, each time"]["error"]
+    full = downloads.full(tmp_path)
+    assert full is None or "Free some space" in full["error"]
+
+
+@linux
+def test_processes_that_download_the_same() -> None:
+    import downloads
+
+    assert downloads.two_at_once() == {"bodies": 1}
+    assert downloads.killed()["left"] == 0
+    assert downloads.pinned() == {"same": True}
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP"])
