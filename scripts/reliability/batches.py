@@ -143,7 +143,7 @@ def full_disk(work: Path, model: str, count: int = 60) -> dict[str, Any] | None:
     def run(target: Path, folder: Path) -> dict[str, Any]:
         return foreground(folder, "--json", "-o", target, "-m", model)
 
-    return _disk_that_takes_nothing(work, model, count, run, "400k", "No space left on device")
+    return _disk_that_takes_nothing(work, model, count, run, "3m", "No space left on device")
 
 
 def read_only(work: Path, model: str, count: int = 60) -> dict[str, Any] | None:

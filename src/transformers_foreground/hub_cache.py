@@ -209,4 +209,7 @@ class HubCache:
             return "is redirected in a circle. Check env.remote_host (HF_ENDPOINT) and the proxy, if there is one."
         if "Consistency check failed" in str(error):
             return "had another length than announced, and was removed. Load the model again."
-        return f"did not arrive whole: {str(error).rstrip('.')}. {again.capitalize()}"
+        cut, slow = requests.exceptions.ChunkedEncodingError, (requests.Timeout, requests.ConnectionError)
+        reason = "the connection was cut" if isinstance(error, cut) else str(error).rstrip(".")
+        reason = "nothing came for too long" if isinstance(error, slow) and "timed out" in reason else reason
+        return f"did not arrive whole: {reason}. {again.capitalize()}"
