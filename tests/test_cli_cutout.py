@@ -156,11 +156,13 @@ class TestMany:
         fates = [json.loads(line) for line in Path("run.jsonl").read_text().splitlines()]
         assert [fate.get("skipped", False) for fate in fates] == [False, True, False]
 
-    def test_resume_where_the_log_knows_nothing_of_options(self, photo: Path) -> None:
+    @pytest.mark.parametrize("log", [None, "", '{"time": "", "input": "photo.png", "output": "photo.cutout.png"}\n'])
+    def test_resume_does_again_what_the_log_does_not_know(self, log: str | None, photo: Path) -> None:
         assert run("photo.png").exit_code == 0
-        Path("run.jsonl").write_text('{"input": "photo.png", "output": "photo.cutout.png"}\n')
-        assert "Results kept: 1" in run("photo.png", "-b", "red", "--resume", "--log", "run.jsonl").stderr
-        assert opened("photo.cutout.png").mode == "RGBA"
+        if log is not None:
+            Path("run.jsonl").write_text(log)
+        assert "made anew: 1" in run("photo.png", "-b", "red", "--resume", "--log", "run.jsonl").stderr
+        assert opened("photo.cutout.png").mode == "RGB"
 
     def test_log_has_each_fate(self, photo: Path) -> None:
         assert run("photo.png", "nope.png", "--log", "logs/run.jsonl").exit_code == 1
@@ -171,11 +173,27 @@ class TestMany:
         assert skipped["skipped"] is True
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", done["time"])
 
-    def test_a_log_that_cannot_be_written(self, photo: Path) -> None:
+    @pytest.mark.parametrize(
+        ("log", "message"),
+        [
+            ("file/log", "cannot be written"),
+            ("folder", "cannot be written"),
+            ("photo.png", "is no log of this command"),
+            ("text.md", "is no log of this command"),
+            ("other.jsonl", "is no log of this command"),
+        ],
+    )
+    def test_files_that_are_no_logs(self, log: str, message: str, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        no_model(monkeypatch)
         Path("file").write_bytes(b"")
-        result = run("photo.png", "--log", "file/log")
-        assert result.exit_code == 1
-        assert "The log file/log cannot be written" in result.stderr
+        Path("folder").mkdir()
+        Path("text.md").write_text("# Text\n")
+        Path("other.jsonl").write_text("[1]\n")
+        before = {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}
+        result = run("photo.png", "--log", log)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert message in re.sub(r"[│╭╮╰╯─\s]+", " ", result.stderr)
+        assert {path: path.read_bytes() for path in Path().iterdir() if path.is_file()} == before
 
     def test_contact_sheet(self, photo: Path) -> None:
         names = [f"{i}.png" for i in range(7)]
@@ -185,6 +203,14 @@ class TestMany:
         sheet = opened("sheet.png")
         assert sheet.size == (5 * 220, 2 * (2 * 220 + 22))
         assert sheet.getpixel((50, 110)) == (255, 255, 255)  # the bright half of the first picture
+
+    def test_contact_sheet_takes_no_other_files_place(self, photo: Path) -> None:
+        shutil.copy(photo, "sheet.png")
+        for arguments in (["--contact-sheet", "photo.png", "--force"], ["--contact-sheet", "sheet.png"]):
+            assert run("photo.png", *arguments).exit_code == 2
+        assert Path("sheet.png").read_bytes() == photo.read_bytes()
+        assert run("photo.png", "--contact-sheet", "sheet.png", "--force").exit_code == 0
+        assert opened("sheet.png").size == (220, 2 * 220 + 22)
 
     def test_contact_sheet_names_its_pictures(self, photo: Path) -> None:
         names = ["写真.png", "名前.png", "a.png", "b" * 200 + ".png", "two\nlines.png"]
@@ -222,6 +248,23 @@ class TestMany:
         assert len(results) == 40
         assert len(set(results.values())) == 1
         assert all(results[name] == data for name, data in finished.items())
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for a child alone")
+    def test_ctrl_c_loses_no_line_of_the_log(self, photo: Path) -> None:
+        Path("in").mkdir()
+        Image.new("RGB", (3000, 3000)).save("in/00.png", compress_level=0)  # slow: those after it are written before it
+        for i in range(1, 40):
+            shutil.copy(photo, f"in/{i:02}.png")
+        process = start("in", "-o", "out", "--jobs", "4", "--log", "run.jsonl")
+        deadline = time.monotonic() + 60
+        while not list(Path("out").glob("*.png")):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+        assert process.returncode == 130
+        logged = {json.loads(line)["output"] for line in Path("run.jsonl").read_text().splitlines()}
+        assert logged == {str(path) for path in Path("out").glob("*.png")}
 
 
 class TestWatch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -126,8 +127,10 @@ def _check(background: Any, max_size: int | None, premultiplied: bool) -> None:
 
 def _alpha(mask: Any, picture: DecodedImage) -> Pixels:
     """Return the mask's plane, uint8, (H, W)."""
-    if isinstance(mask, list) and len(mask) == 1 and isinstance(mask[0], dict):  # a pipeline's whole result
-        mask = mask[0].get("mask")
+    if isinstance(mask, list) and len(mask) == 1:  # a pipeline's whole result
+        mask = mask[0]
+    if isinstance(mask, Mapping):
+        mask = mask.get("mask", mask)
     decoded = decode(mask)
     if decoded.pixels.shape[2] == 3:
         raise ImageError(f"The mask {decoded.name} has colours; give a gray picture, or one with alpha.")

@@ -23,5 +23,6 @@ def need(module: str, extra: str, user: str = "This") -> Any:
         return import_module(module)
     except ImportError as error:
         raise MissingExtraError(
-            f"{user} needs {module.partition('.')[0]} ({error}): pip install 'transformers-foreground[{extra}]'"
+            f"{user} needs {module.partition('.')[0]} ({error}): pip install 'transformers-foreground[{extra}]' "
+            f"(in a clone: pip install -e '.[{extra}]')"
         ) from error

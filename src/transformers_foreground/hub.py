@@ -63,6 +63,7 @@ class Repo:
             if not any(folder.is_dir() for folder in self._folders):
                 raise ModelNotFoundError(
                     f"{self.model_id!r} is neither a folder nor a model id such as 'briaai/RMBG-1.4'."
+                    + (" Give the folder of the model, not a file." if os.path.isfile(self.model_id) else "")
                 )
         elif env.allow_remote_models:
             from huggingface_hub.constants import HF_HUB_CACHE
@@ -144,7 +145,7 @@ class Repo:
             error = ModelFileNotFoundError(f"{self.model_id} has no {name}{here}. {has} {why}".rstrip())
         elif self._failure:
             folders = " or ".join(str(folder) for folder in self._folders)
-            also = f" Nor is it in {folders}." if folders else ""
+            also = f" Nor is it in {folders}; if it is elsewhere, give the path of its folder." if folders else ""
             error = type(self._failure)(f"{self._failure}{also} {_remedy()}")
         else:
             looked = [str(folder) for folder in self._folders]
@@ -154,7 +155,6 @@ class Repo:
                 f"Found no {name} of {self.model_id} in {' or in '.join(looked) or 'any place that env allows'}. "
                 + _remedy()
             )
-        error.__cause__ = self._failure
         return error
 
     @property

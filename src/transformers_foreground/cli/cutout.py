@@ -120,11 +120,13 @@ def cutout(
     plan_now = partial(plan, pictures, output, name, kind, may_be_none=watch)
     planned = plan_now()
     check_standard_output(planned, as_json)
-    _check_together(pictures, output, contact_sheet, watch=watch, resume=resume, force=force)
+    _check_together(pictures, output, watch=watch, resume=resume, force=force)
+    if contact_sheet is not None:
+        _check_sheet(contact_sheet, planned, force=force or resume or watch)
     from transformers_foreground.cli.resuming import digest_of, done_before
     from transformers_foreground.cli.running import run
     from transformers_foreground.cli.style import Style
-    from transformers_foreground.cli.telling import Telling
+    from transformers_foreground.cli.telling import Telling, begin_log
     from transformers_foreground.cutouts import pad_of
     from transformers_foreground.dtypes import resolve_dtype
 
@@ -146,6 +148,8 @@ def cutout(
         raise typer.BadParameter(str(error)) from error
     made_by = {"model": model, "revision": revision, "dtype": resolve_dtype(dtype, device), "resampling": resampling}
     digest = digest_of({**made_by, "style": style})
+    if log is not None:
+        begin_log(log)
     telling = Telling(as_json, quiet, log, contact_sheet, digest)
     force = force or resume or watch
     loaded: Any = None
@@ -157,7 +161,7 @@ def cutout(
             options |= {"revision": revision, "local_files_only": local_files_only}
             loaded = load_model(model, context.meta[LINE], quiet or as_json, yes, options)
         sheet = contact_sheet is not None
-        return run(loaded, todo, style, force=force, workers=jobs, cells=sheet)
+        return run(loaded, todo, style, force=force, workers=jobs, cells=sheet, on_written=telling.remember)
 
     try:
         before = done_before(planned, digest, log, quiet) if resume or watch else set()
@@ -172,16 +176,24 @@ def cutout(
         raise typer.Exit(1)
 
 
-def _check_together(
-    pictures: list[str], output: str | None, sheet: Path | None, *, watch: bool, resume: bool, force: bool
-) -> None:
+def _check_together(pictures: list[str], output: str | None, *, watch: bool, resume: bool, force: bool) -> None:
     """Refuse options that contradict each other."""
     if resume and force:
         raise typer.BadParameter("--resume skips what is done, and --force does all anew. Use one of them.")
     if watch and (output == STDIO or not all(os.path.isdir(picture) for picture in pictures)):
         raise typer.BadParameter("--watch is for folders: name folders, and with -o a folder for the results.")
-    if sheet is not None and (sheet.is_dir() or kind_of(sheet) not in ("png", "jpeg", "webp")):
+
+
+def _check_sheet(sheet: Path, planned: list[Job], *, force: bool) -> None:
+    """Refuse a contact sheet that would take another file's place."""
+    if sheet.is_dir() or kind_of(sheet) not in ("png", "jpeg", "webp"):
         raise typer.BadParameter(f"--contact-sheet {sheet}: use a name that ends with .png, .jpg or .webp.")
+    if not sheet.exists():
+        return
+    if any(os.path.samefile(job.source, sheet) for job in planned if job.is_file and os.path.exists(job.source)):
+        raise typer.BadParameter(f"--contact-sheet {sheet} is one of the pictures. Choose another name.")
+    if not force:
+        raise typer.BadParameter(f"--contact-sheet {sheet} exists. Use --force to overwrite it, or another name.")
 
 
 def _do(

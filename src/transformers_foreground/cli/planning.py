@@ -93,7 +93,7 @@ def plan(
 def kind_for(output: str | None, given: str | None) -> str:
     """Return the format of the results: the one that was given, the one that a file's name means, or PNG."""
     named = None if output is None or Path(output).is_dir() else kind_of(output)
-    return given or named or "png"
+    return kind_of(f"x.{given}") or given if given else named or "png"
 
 
 def _expand(picture: str) -> Iterator[_Found]:

@@ -45,7 +45,7 @@ def done_before(jobs: Sequence[Job], digest: str, log: Path | None, quiet: bool)
     """Return the jobs that need not be done again.
 
     Files do not say how they were made, and should not: a mask has the same bytes whoever writes it. The log does.
-    Where there is none (or one without digests), what is newer than its picture counts as done, and that is said.
+    Without one, what is newer than its picture counts as done, and that is said.
 
     Args:
         jobs: All.
@@ -54,21 +54,23 @@ def done_before(jobs: Sequence[Job], digest: str, log: Path | None, quiet: bool)
         quiet: Say nothing.
     """
     newer = {job for job in jobs if is_current(job)}
+    if log is None:
+        if newer and not quiet:
+            say(
+                f"Results kept: {len(newer)}, newer than their pictures, whatever options made them. --force makes "
+                "them anew; with --log the command remembers the options."
+            )
+        return newer
     made = _made_with(log)
-    same = {job for job in newer if made.get(str(job.target)) == digest} if made else newer
-    again = len(newer) - len(same)
-    if again and not quiet:
+    same = {job for job in newer if made.get(str(job.target)) == digest}
+    if (again := len(newer) - len(same)) and not quiet:
         say(f"Results to be made anew: {again}, as {log} does not say that these options made them.")
-    if newer and not made and not quiet:
-        say(f"Results kept: {len(newer)}, newer than their pictures, whatever options made them (--log remembers).")
     return same
 
 
-def _made_with(log: Path | None) -> dict[str, str]:
+def _made_with(log: Path) -> dict[str, str]:
     """Read which options made a result last, from the digests in a log."""
     made: dict[str, str] = {}
-    if log is None or not log.is_file():
-        return made
     with contextlib.suppress(OSError), log.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             with contextlib.suppress(ValueError, TypeError, KeyError):  # no line of ours, or cut short

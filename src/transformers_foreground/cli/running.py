@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,7 +83,14 @@ def problem(job: Job, force: bool) -> ForegroundError | None:
 
 
 def run(
-    loaded: LoadedModel, jobs: Sequence[Job], style: Style, *, force: bool, workers: int = 2, cells: bool = False
+    loaded: LoadedModel,
+    jobs: Sequence[Job],
+    style: Style,
+    *,
+    force: bool,
+    workers: int = 2,
+    cells: bool = False,
+    on_written: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> Iterator[Done | ForegroundError]:
     """Cut out pictures, overlapping the reading and writing of some with the computing of others.
 
@@ -94,6 +101,7 @@ def run(
         force: Overwrite results that exist.
         workers: Threads that read and write.
         cells: Make cells for a contact sheet.
+        on_written: Told of each result, on any thread, as soon as it is written.
 
     Yields:
         For each job, in order, what became of it.
@@ -128,6 +136,7 @@ def run(
             "foreground": round(float(np.mean(mask)) / 255, 4),
             "seconds": round(time.perf_counter() - item.started, 3),
         }
+        on_written(told)
         return Done(told, shown)
 
     # A thread that waits for standard input cannot be stopped by Ctrl-C; for one picture threads are of no use.
