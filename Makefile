@@ -24,7 +24,7 @@ test-openvino: .venv-openvino/installed
 
 # The evaluation's measures hold numpy and others at older versions.
 test-eval: .venv-eval/installed
-	.venv-eval/bin/python -m pytest tests/test_metrics.py tests/test_evaluation.py tests/test_report.py tests/test_size_limit.py
+	.venv-eval/bin/python -m pytest tests/test_metrics.py tests/test_evaluation.py tests/test_report.py tests/test_size_limit.py tests/test_reliability.py
 
 # Ray and Spark (which needs Java).
 test-cluster: .venv-cluster/installed
@@ -33,7 +33,7 @@ test-cluster: .venv-cluster/installed
 # The page of `foreground serve`, in Chromium too where that is installed (playwright is only its driver).
 # FOREGROUND_SCREENSHOTS=1 makes the pictures of it in docs/ anew.
 test-page: .venv-page/installed
-	.venv-page/bin/python -m pytest tests/test_page.py tests/test_size_limit.py
+	.venv-page/bin/python -m pytest tests/test_page.py tests/test_page_security.py tests/test_size_limit.py
 
 lint: .venv/installed-dev
 	.venv/bin/ruff format --check .

@@ -55,7 +55,6 @@ def serve(
     """
     from transformers_foreground.page.surroundings import gradio_in
 
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # from 1.29 on, ONNX Runtime reports to Microsoft otherwise
     with tempfile.TemporaryDirectory(prefix="foreground-page-") as name, gradio_in(folder := Path(name).resolve()):
         from transformers_foreground.extras import need
 

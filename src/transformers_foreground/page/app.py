@@ -5,94 +5,73 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-from collections.abc import AsyncIterator, Iterator, Sequence
-from html import escape
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 import gradio as gr
 from fastapi import FastAPI
 
 from transformers_foreground.errors import ForegroundError
 from transformers_foreground.page.api import add_api
+from transformers_foreground.page.asgi import App
+from transformers_foreground.page.callers import Names
 from transformers_foreground.page.choices import choice_of, describe
-from transformers_foreground.page.private import LOOPBACK, App, Private
-from transformers_foreground.page.results import Result, archive, sweep
+from transformers_foreground.page.markup import STOPPED, TITLE, header, is_under_way, link, status, summary
+from transformers_foreground.page.private import Private
+from transformers_foreground.page.results import Result
 from transformers_foreground.page.service import Failure, Note, Service
+from transformers_foreground.page.tidying import keep_tidy
 from transformers_foreground.page.uploads import upload_of
 
 logger = logging.getLogger(__name__)
 
-KEEP_SECONDS: Final = 3600
-_SWEEP_SECONDS: Final = 60
+_SESSIONS: Final = 500  # that are remembered: Gradio keeps a copy of the whole page for each, and by default of 10,000
 _SLIDER_HEIGHT: Final = 520
 _HERE: Final = Path(__file__).parent
-_TITLE: Final = "Remove the background"
 _NONE, _COLOUR, _BLUR, _PICTURE = "Transparent", "Colour", "Blurred", "Picture"
 _FONTS: Final = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif"]
 _PRIVATE: Final = {"api_visibility": "private", "show_progress": "hidden"}
 
 
-@contextlib.contextmanager
-def application(service: Service, *, loopback: bool) -> Iterator[App]:
-    """Give the whole server as an ASGI application, to be run inside this context.
+def application(service: Service, names: Names) -> App:
+    """Give the whole server as an ASGI application.
+
+    It must be made and run inside `surroundings.gradio_in`.
 
     Args:
         service: What does the work. Uploads and results lie in its folder, and are deleted after a while.
-        loopback: Whether it listens on this machine alone, and so is called by no other name.
+        names: By which the server may be called.
     """
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        sweeper = asyncio.create_task(_sweep_often(service.folder))
+        tidying = asyncio.create_task(keep_tidy(page, service.disk))
         yield
-        sweeper.cancel()
+        tidying.cancel()
         service.close()
 
     outer = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    with _temporary_files_in(service.folder):
-        page = layout(service)
-        # Gradio looks whether a file that a call names was uploaded only where this is set, as its launch() does.
-        page.has_launched = True
-        head = f"<script>{(_HERE / 'page.js').read_text(encoding='utf-8')}</script>"
-        gr.mount_gradio_app(
-            outer,
-            page,
-            path="/",
-            footer_links=[],
-            max_file_size=service.settings.max_bytes,
-            show_error=False,  # of errors that are not ours: they may tell of the server's folders
-            ssr_mode=False,
-            pwa=False,
-            mcp_server=False,
-            enable_monitoring=False,
-            theme=_theme(),
-            css_paths=[_HERE / "style.css"],
-            head=head,
-        )
-        yield Private(outer, LOOPBACK if loopback else ())
-
-
-@contextlib.contextmanager
-def _temporary_files_in(folder: Path) -> Iterator[None]:
-    """Have Gradio keep its files in a folder of ours. It asks the environment for it, also at every upload."""
-    before = os.environ.get("GRADIO_TEMP_DIR")
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["GRADIO_TEMP_DIR"]
-        else:
-            os.environ["GRADIO_TEMP_DIR"] = before
-
-
-async def _sweep_often(folder: Path) -> None:
-    while True:
-        await asyncio.sleep(_SWEEP_SECONDS)
-        await asyncio.to_thread(sweep, folder, KEEP_SECONDS)
+    page = layout(service)
+    # Gradio looks whether a file that a call names was uploaded only where this is set, as its launch() does.
+    page.has_launched = True
+    page.state_session_capacity = _SESSIONS
+    gr.mount_gradio_app(
+        outer,
+        page,
+        path="/",
+        footer_links=[],
+        max_file_size=service.settings.max_bytes,
+        show_error=False,  # of errors that are not ours: they may tell of the server's folders
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        theme=_theme(),
+        css_paths=[_HERE / "style.css"],
+        head=f"<script>{(_HERE / 'page.js').read_text(encoding='utf-8')}</script>",
+    )
+    return Private(outer, names, service.disk)
 
 
 def _theme() -> Any:
@@ -115,8 +94,8 @@ def layout(service: Service) -> Any:
     """Lay out the page and say what its controls do."""
     settings, choices = service.settings, service.choices
     first = choices[0]
-    with gr.Blocks(title=_TITLE, analytics_enabled=False, fill_width=False) as page:
-        gr.HTML(_header(service), elem_id="header", padding=False)
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=False) as page:
+        gr.HTML(header(service.settings), elem_id="header", padding=False)
         with gr.Row(elem_id="columns"):
             with gr.Column(elem_id="given", min_width=300, scale=5):
                 pictures = gr.File(
@@ -137,7 +116,7 @@ def layout(service: Service) -> Any:
                     go = gr.Button("Remove background", variant="primary", elem_id="go", scale=3)
                     stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=70)
             with gr.Column(elem_id="made", min_width=300, scale=7):
-                status = gr.HTML(_status(), elem_id="status", padding=False)
+                told = gr.HTML(status(), elem_id="status", padding=False)
                 slider = gr.ImageSlider(
                     label="Before and after",
                     show_label=False,
@@ -165,8 +144,13 @@ def layout(service: Service) -> Any:
             async for update in _remove(service, *values):
                 yield update
 
-        def show(made: list[Result], index: int) -> tuple[Any, str]:
-            return _pair(made[index]), _link(made[index].file)
+        async def pack(made: list[Result]) -> Any:
+            return await _every(service, made)
+
+        def show(made: list[Result], index: int | None) -> tuple[Any, Any]:
+            if not made or index is None:  # too many others came since
+                return gr.skip(), gr.skip()
+            return _pair(made[index]), link(made[index].file)
 
         page.load(tell, [model, dtype], facts, queue=False, **_PRIVATE)
         model.input(tell_model, model, [dtype, facts], queue=False, **_PRIVATE)
@@ -176,16 +160,18 @@ def layout(service: Service) -> Any:
         run = go.click(
             remove,
             [pictures, model, dtype, kind, colour, behind],
-            [status, slider, several, one, every, results],
+            [told, slider, several, one, every, results],
             preprocess=False,
             concurrency_limit=None,
             **_PRIVATE,
         )
         run.then(tell, [model, dtype], facts, queue=False, **_PRIVATE)
-        stop.click(_stopped, status, status, cancels=[run], queue=False, **_PRIVATE)
+        stopped = stop.click(_stopped, told, told, cancels=[run], queue=False, **_PRIVATE)
+        stopped.then(pack, results, every, queue=False, **_PRIVATE)
         several.input(show, [results, several], [slider, one], queue=False, **_PRIVATE)
         add_api(service)
-    page.queue(max_size=settings.queue, default_concurrency_limit=None)
+    # Not open: calls that are not in the queue would not end with their caller.
+    page.queue(max_size=settings.queue, default_concurrency_limit=None, api_open=False)
     return page
 
 
@@ -210,31 +196,36 @@ async def _remove(
             if behind is None:
                 raise ForegroundError("There is no background picture yet: choose one, or another background.")
             background = upload_of(behind, service.folder)
-        yield _status("Starting"), None, gr.update(choices=[], value=None), "", "", []
+        rest: tuple[Any, ...] = (None, gr.update(choices=[], value=None), "", "", [])  # what was made before goes
         async for outcome in service.remove(uploads, model, dtype, background):
             if isinstance(outcome, Note):
-                yield _status(outcome.text, outcome.share, failed), same, same, same, same, same
+                yield status(outcome.text, outcome.share, failed), *rest
+                rest = (same,) * 5
             elif isinstance(outcome, Failure):
                 failed.append(outcome)
             else:
                 made.append(outcome)
-                first = (_pair(outcome), _link(outcome.file)) if len(made) == 1 else (same, same)
+                first = (_pair(outcome), link(outcome.file)) if len(made) == 1 else (same, same)
                 yield same, first[0], _several(made), first[1], same, list(made)
-        all_of_them: Any = same
-        if len(made) > 1:
-            all_of_them = _link(await asyncio.to_thread(archive, made), f"Download all {len(made)} (zip)")
-        yield _status(_summary(made, failed), None, failed, done=True), same, same, same, all_of_them, same
+        every = await _every(service, made)
+        yield status(summary(made, failed), None, failed, done=True), same, same, same, every, same
     except ForegroundError as error:
-        yield _status(str(error), None, failed, error=True), same, same, same, same, same
+        yield status(str(error), None, failed, error=True), same, same, same, await _every(service, made), same
     except Exception:
         logger.exception("A request failed.")
-        yield _status("The server failed. Its log says why.", None, failed, error=True), same, same, same, same, same
+        yield status("The server failed. Its log says why.", None, failed, error=True), same, same, same, same, same
 
 
-async def _stopped(status: str | None) -> Any:
+async def _every(service: Service, made: Sequence[Result]) -> Any:
+    """Write a link that downloads several cut-outs at once."""
+    file = await service.pack(made) if len(made) > 1 else None
+    return gr.skip() if file is None else link(file, f"Download all {len(made)} (zip)")
+
+
+async def _stopped(told: str | None) -> Any:
     """Say that a request was stopped, after what it said last."""
     await asyncio.sleep(0.5)
-    return _status("Stopped.") if 'class="status busy"' in (status or "") else gr.skip()
+    return status(STOPPED) if is_under_way(told) else gr.skip()
 
 
 def _pair(result: Result) -> tuple[str, str]:
@@ -247,45 +238,3 @@ def _several(made: Sequence[Result]) -> Any:
     names = [(result.name, index) for index, result in enumerate(made)]
     chosen = {"value": 0} if len(made) == 2 else {}  # later on it is the visitor's choice
     return gr.update(choices=names, **chosen)
-
-
-def _link(file: Path, text: str = "") -> str:
-    """Write a link that downloads a file, and looks like a button."""
-    address, name = escape(f"gradio_api/file={quote(str(file))}"), escape(file.name)
-    return f'<a class="download" href="{address}" download="{name}">{escape(text) or f"Download {name}"}</a>'
-
-
-def _summary(made: Sequence[Result], failed: Sequence[Failure]) -> str:
-    if not failed:
-        return "Done." if len(made) == 1 else f"Done: {len(made)} pictures."
-    return f"{len(made)} of {len(made) + len(failed)} pictures are done; these are not:"
-
-
-def _header(service: Service) -> str:
-    s = service.settings
-    return (
-        f"<h1>{_TITLE}</h1><p>Pictures stay on the machine that serves this page, which deletes them, and what it made "
-        f"of them, after {KEEP_SECONDS // 60} minutes. Up to {s.max_bytes / 1e6:g} MB and {s.max_pixels / 1e6:g} "
-        f'megapixels each.</p><p id="refused" role="alert" data-max-bytes="{s.max_bytes}"></p>'
-    )
-
-
-def _status(
-    text: str = "",
-    share: float | None = None,
-    failed: Sequence[Failure] = (),
-    *,
-    done: bool = False,
-    error: bool = False,
-) -> str:
-    """Write a line on how things stand, how far they are, and what has failed."""
-    at_rest = done or text in ("", "Stopped.")
-    kind = "error" if error else "done" if done and not failed else "idle" if at_rest else "busy"
-    text = text or "Results will be here: drop, paste or choose pictures, then press the button."
-    bar = ""
-    if kind == "busy":
-        value = "" if share is None else f' value="{share:.3f}"'
-        bar = f'<progress max="1"{value} aria-label="Progress"></progress>'
-    problems = "".join(f"<li><strong>{escape(f.name)}</strong>: {escape(f.why)}</li>" for f in failed)
-    problems = f"<ul>{problems}</ul>" if problems else ""
-    return f'<div class="status {kind}"><p>{escape(text)}</p>{bar}{problems}</div>'

@@ -5,21 +5,21 @@
     for (const file of files) carrier.items.add(file);
     return carrier.files;
   };
-  const give = (files) => {
-    const input = document.querySelector("#pictures input[type=file]");
+  const give = (files, area = "#pictures") => {
+    const input = document.querySelector(`${area} input[type=file]`);
     if (!input || !files.length) return false;
     input.files = listOf(files);
     input.dispatchEvent(new Event("change", { bubbles: true }));
     return true;
   };
 
-  // Gradio takes none of several files when one is too large.
+  // Gradio takes none of several files when one is too large, and shows its name as HTML.
   const tooLarge = (file) => file.size > Number(document.querySelector("#refused").dataset.maxBytes);
   document.addEventListener(
     "change",
     (event) => {
       const input = event.target;
-      if (!input.matches("#pictures input[type=file]")) return;
+      if (!input.matches(":is(#pictures, #behind) input[type=file]")) return;
       const [files, refused] = [[...input.files], document.querySelector("#refused")];
       const large = files.filter(tooLarge);
       const names = large.map((file) => file.name).join(", ");
@@ -34,11 +34,12 @@
     "drop",
     (event) => {
       const files = [...(event.dataTransfer?.files ?? [])];
-      if (!event.target.closest("#pictures") || !files.some(tooLarge)) return;
+      const area = event.target.closest("#pictures, #behind");
+      if (!area || !files.some(tooLarge)) return;
       event.preventDefault();
       event.stopImmediatePropagation();
       event.target.dispatchEvent(new DragEvent("dragleave", { bubbles: true }));
-      give(files);
+      give(files, `#${area.id}`);
     },
     true,
   );

@@ -1,21 +1,26 @@
-"""A shell around Gradio's server: only what the page needs is served, and nothing is loaded from elsewhere."""
+"""A shell around Gradio's server: only what the page needs is served, to whom it is for, and nothing from elsewhere."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from transformers_foreground.page.asgi import App, Message, Receive, Scope, Send, header, refuse
+from transformers_foreground.page.callers import Names, is_from_elsewhere
+from transformers_foreground.page.disk import Disk
+from transformers_foreground.page.intake import Intake
 
-MAX_CALL: Final = 1_000_000  # bytes of a call; pictures are uploaded apart from it
-LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
+MAX_CALL: Final = 300_000  # bytes of a call, which names pictures; they are uploaded apart from it
+CALL_SECONDS: Final = 30
+_PAGES: Final = 16
+_ADDRESS: Final = (b"host", b"x-forwarded-host", b"x-forwarded-proto", b"x-gradio-server")
 
+_FILE: Final = "/gradio_api/file="
+_UPLOAD: Final = "/gradio_api/upload"
 _SERVED: Final = re.compile(
     r"/(config/?|theme\.css|robots\.txt|favicon\.ico|(assets|static|svelte)/.+)?"
     r"|/gradio_api/(info/?|startup-events|app_id/?|upload|upload_progress|(queue|call|heartbeat)/.+|cancel|reset/?"
@@ -33,6 +38,8 @@ _HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-DNS-Prefetch-Control": "off",
 }
+# Whatever a visitor uploads, nothing in it runs as a part of the page.
+_FILE_HEADERS: Final = {**_HEADERS, "Content-Security-Policy": "default-src 'none'; sandbox"}
 # What Gradio's index.html has for link previews (with pictures from GitHub), for frames and for installing the page.
 _STRAY: Final = re.compile(
     rb"<meta\s+(?:property|name)=\"(?:og|twitter):[^>]*>"
@@ -46,45 +53,61 @@ class Private:
 
     Args:
         app: The other.
-        hosts: Names by which the server may be called; empty for any. With a server on 127.0.0.1 this keeps other
-            sites' pages away, which may have a name made to point there.
+        names: By which the server may be called.
+        disk: Where uploads and results are, and no other file that is served by its path.
     """
 
-    def __init__(self, app: App, hosts: tuple[str, ...] = ()) -> None:
+    def __init__(self, app: App, names: Names, disk: Disk) -> None:
         self._app = app
-        self._hosts = hosts
+        self._names = names
+        self._folder = disk.folder
+        self._intake = Intake(disk)
+        self._pages: dict[tuple[tuple[bytes, bytes], ...], tuple[Message, Message]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {name.lower(): value for name, value in scope["headers"]}
-        host = re.sub(r":\d+$", "", headers.get(b"host", b"").decode("latin-1"))
-        if self._hosts and host not in self._hosts:
-            await _refuse(send, 421, f"This server is called {' or '.join(self._hosts)}.")
-        elif not _SERVED.fullmatch(scope["path"]):
-            await _refuse(send, 404, "There is nothing here.")
-        elif scope["method"] == "POST" and scope["path"] != "/gradio_api/upload":
-            await self._call(scope, receive, send)
+        path, method = scope["path"], scope["method"]
+        if not self._names.has(header(scope, b"host") or ""):
+            why = f"This server is called {self._names}. For another name, start it with --server-name NAME."
+            await refuse(send, 421, why)
+        elif method not in ("GET", "HEAD", "POST") or is_from_elsewhere(scope):
+            await refuse(send, 403, "This server is not for other sites' pages.")
+        elif not _SERVED.fullmatch(path) or (path.startswith(_FILE) and not self._is_ours(path.removeprefix(_FILE))):
+            await refuse(send, 404, "There is nothing here.")
+        elif path == "/" and method == "GET":
+            await self._page(_plain(scope), receive, send)
+        elif method != "POST":
+            await self._pass(_plain(scope), receive, send)
+        elif path == _UPLOAD:
+            await self._intake(self._pass, scope, receive, send)
         else:
-            await self._pass(scope, receive, send)
+            await self._call(scope, receive, send)
+
+    def _is_ours(self, path: str) -> bool:
+        """Whether a path is that of an upload or a result: each is in a folder whose name nobody can guess."""
+        try:
+            return len(Path(path).resolve().relative_to(self._folder).parts) == 2
+        except (ValueError, OSError):  # not in the folder; or a path that none can be
+            return False
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a call on if it is small, and names no picture that the server would have to fetch from elsewhere."""
-        body, more = bytearray(), True
-        while more:
-            message = await receive()
-            if message["type"] != "http.request":
-                return
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > MAX_CALL:
-                await _refuse(send, 413, "This call is too large. Upload pictures instead of sending them in it.")
-                return
-        if _names_url(bytes(body)):
-            await _refuse(send, 400, "This server fetches nothing from elsewhere. Upload the picture's file instead.")
+        try:
+            body = await asyncio.wait_for(_body(receive), CALL_SECONDS)
+        except asyncio.TimeoutError:
+            await refuse(send, 408, "This call is too slow.")
             return
-        whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+        if body is None:
+            return
+        if len(body) > MAX_CALL:
+            await refuse(send, 413, "This call is too large. Upload pictures instead of sending them in it.")
+            return
+        if _names_url(body):
+            await refuse(send, 400, "This server fetches nothing from elsewhere. Upload the picture's file instead.")
+            return
+        whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def again() -> Message:
             return whole.pop() if whole else await receive()
@@ -92,37 +115,75 @@ class Private:
         await self._pass(scope, again, send)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        start: list[Message] = []  # of the page itself, until its body is there
-        page = bytearray()
-        is_page = scope["path"] == "/" and scope["method"] == "GET"
-        if is_page:  # compressed, it could not be changed
-            scope = {**scope, "headers": [h for h in scope["headers"] if h[0].lower() != b"accept-encoding"]}
+        headers = _FILE_HEADERS if scope["path"].startswith(_FILE) else _HEADERS
 
         async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                own = {name.lower().encode() for name in _HEADERS} | ({b"content-length"} if is_page else set())
-                kept = [header for header in message["headers"] if header[0].lower() not in own]
-                added = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
-                message = {**message, "headers": [*kept, *added]}
-                if is_page:
-                    start.append(message)
-                    return
-            elif is_page and message["type"] == "http.response.body":
-                page.extend(message.get("body", b""))
-                if message.get("more_body", False):
-                    return
-                message = {"type": "http.response.body", "body": _STRAY.sub(b"", bytes(page)), "more_body": False}
-                length = (b"content-length", str(len(message["body"])).encode())
-                await send({**start[0], "headers": [*start[0]["headers"], length]})
-            await send(message)
+            await send(_with(message, headers) if message["type"] == "http.response.start" else message)
 
         await self._app(scope, receive, guarded)
 
+    async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Give the page itself. It is made once for each address that it is called by, since that is written in it."""
+        called = tuple(h for h in scope["headers"] if h[0].lower() in _ADDRESS)
+        answer = self._pages.get(called)
+        if answer is None:
+            answer = await self._made(scope, receive)
+            if len(self._pages) >= _PAGES:
+                self._pages.clear()
+            if answer[0]["status"] == 200:
+                self._pages[called] = answer
+        for message in answer:
+            await send(message)
 
-async def _refuse(send: Send, status: int, text: str) -> None:
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": text.encode()})
+    async def _made(self, scope: Scope, receive: Receive) -> tuple[Message, Message]:
+        start: list[Message] = []
+        page = bytearray()
+
+        async def kept(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                start.append(message)
+            elif message["type"] == "http.response.body":
+                page.extend(message.get("body", b""))
+
+        # Compressed, it could not be changed.
+        plain = [h for h in scope["headers"] if h[0].lower() != b"accept-encoding"]
+        await self._app({**scope, "headers": plain}, receive, kept)
+        body = _STRAY.sub(b"", bytes(page))
+        return _with(start[0], {**_HEADERS, "Content-Length": str(len(body))}), {
+            "type": "http.response.body",
+            "body": body,
+        }
+
+
+def _with(message: Message, headers: dict[str, str]) -> Message:
+    """Return the start of an answer with other headers."""
+    added = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    names = {name for name, _ in added}
+    kept = [header for header in message["headers"] if header[0].lower() not in names]
+    return {**message, "headers": [*kept, *added]}
+
+
+def _plain(scope: Scope) -> Scope:
+    """Return a request without what Gradio should not be asked.
+
+    The page's query may name a state of the page to restore, and that may be a file which somebody uploaded. Of ranges
+    Gradio understands only the simplest, and fails on others.
+    """
+    if scope["path"].startswith(_FILE):
+        return {**scope, "headers": [h for h in scope["headers"] if h[0].lower() != b"range"]}
+    return {**scope, "query_string": b""} if scope["path"] in ("/", "/config", "/config/") else scope
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """Return a call's body, or the beginning of one that is too large; `None` if the caller has left."""
+    body, more = bytearray(), True
+    while more and len(body) <= MAX_CALL:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return bytes(body)
 
 
 def _names_url(body: bytes) -> bool:

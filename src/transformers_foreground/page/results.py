@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import time
 import unicodedata
 import zipfile
 from collections.abc import Sequence
@@ -19,7 +17,8 @@ from transformers_foreground.geometry import within
 from transformers_foreground.output import write_whole
 
 PREVIEW: Final = 1600  # pixels at the longer side: enough for a page, and quick to send
-_LONGEST: Final = 80
+_LONGEST: Final = 80  # characters
+_LONGEST_BYTES: Final = 200  # most file systems allow 255 for a whole name
 _RESERVED: Final = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # device names on Windows
 
 
@@ -53,7 +52,8 @@ def clean_stem(name: str) -> str:
     last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
     stem = last.rpartition(".")[0] or last
     kept = "".join(c if c.isalnum() or c in " ._-()" else "_" for c in stem)
-    kept = " ".join(kept.split()).strip(" .-")[:_LONGEST].rstrip(" .")
+    kept = " ".join(kept.split()).strip(" .-")[:_LONGEST]
+    kept = kept.encode()[:_LONGEST_BYTES].decode(errors="ignore").rstrip(" .")
     return f"_{kept}" if _RESERVED.fullmatch(kept) else kept or "picture"
 
 
@@ -95,36 +95,17 @@ def _shrunk(image: Image.Image) -> Image.Image:
     return small
 
 
-def archive(results: Sequence[Result]) -> Path:
-    """Put a request's cut-outs into one archive beside them. PNG files are compressed already, so they are stored."""
-    file = results[0].file.with_name("cutouts.zip")
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as zipped:
-        for result in results:
-            zipped.write(result.file, result.file.name)
-    return file
-
-
-def sweep(folder: Path, older_than: float) -> int:
-    """Delete files that were written long ago, and folders that are empty then.
-
-    Args:
-        folder: Where to look, at all depths.
-        older_than: Seconds.
+def archive(results: Sequence[Result]) -> Path | None:
+    """Put a request's cut-outs into one archive beside them. PNG files are compressed already, so they are stored.
 
     Returns:
-        How many files were deleted.
+        The archive; `None` where there are not several cut-outs, or not any more.
     """
-    limit, count = time.time() - older_than, 0
-    for place, _, names in os.walk(folder, topdown=False):
-        for name in names:
-            path = Path(place, name)
-            try:
-                if path.lstat().st_mtime < limit:
-                    path.unlink()
-                    count += 1
-            except FileNotFoundError:  # Gradio moves uploads while they are being looked at
-                continue
-        # A folder that is new may be about to be filled.
-        if Path(place) != folder and not os.listdir(place) and Path(place).stat().st_mtime < limit:
-            Path(place).rmdir()
-    return count
+    files = [result.file for result in results if result.file.is_file()]
+    if len(files) < 2:
+        return None
+    archive, part = files[0].with_name("cutouts.zip"), files[0].with_name("cutouts.zip.part")
+    with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as zipped:
+        for file in files:
+            zipped.write(file, file.name)
+    return part.replace(archive)

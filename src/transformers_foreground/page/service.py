@@ -19,23 +19,27 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from transformers_foreground.cutouts import cutout
-from transformers_foreground.errors import ForegroundError, UnsupportedOptionError
+from transformers_foreground.errors import ForegroundError, ImageError, UnsupportedOptionError
 from transformers_foreground.images import DecodedImage, decode
 from transformers_foreground.line import Line, Steps
 from transformers_foreground.loading import LoadedModel, load
 from transformers_foreground.page.choices import AUTO, Choice, choice_of, offered
+from transformers_foreground.page.disk import FULL, Disk
 from transformers_foreground.page.fetching import Fetch, start
-from transformers_foreground.page.results import Result, file_names, write_result
+from transformers_foreground.page.results import Result, archive, file_names, write_result
 from transformers_foreground.postprocessing import postprocess
 from transformers_foreground.preprocessing import preprocess
 from transformers_foreground.sessions import forward
 from transformers_foreground.sources import enough_memory, unreadable
 
-MAX_PICTURES: Final = 100  # of one request
+MAX_PICTURES: Final = 100  # of one request, and of one upload
+TOO_MANY: Final = f"Send at most {MAX_PICTURES} pictures at once, or use the command: foreground photos/ -o out/"
 _WORKERS: Final = 2
 _IN_LINE: Final = 2  # of one request: one before the model while another is read; so that visitors take turns
 _OPEN_MODELS: Final = 2
-_TICK: Final = 0.5  # seconds between two notes on how far something is
+_LOADS: Final = 3  # at once
+_TICK: Final = 0.5  # seconds between two notes on how far something is, for a few requests
+_A_FEW: Final = 5
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Settings:
         max_bytes: Size of a picture's file.
         max_pixels: Width times height of a picture.
         queue: How many requests may be under way.
+        max_disk: Bytes that uploads and results may take.
         local_files_only: Never open a connection.
     """
 
@@ -58,6 +63,7 @@ class Settings:
     max_bytes: int = 50_000_000
     max_pixels: int = 100_000_000
     queue: int = 20
+    max_disk: int = 5_000_000_000
     local_files_only: bool = False
 
 
@@ -98,11 +104,13 @@ class Service:
         settings: What the server was started with.
         folder: Where results go.
         choices: The models to choose from.
+        disk: What is in the folder, and its limit.
     """
 
     settings: Settings
     folder: Path
     choices: tuple[Choice, ...] = ()
+    disk: Disk = field(init=False)
     _line: Line = field(default_factory=lambda: Line(_WORKERS))
     _open: OrderedDict[tuple[str, str], Fetch] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -111,6 +119,7 @@ class Service:
 
     def __post_init__(self) -> None:
         s = self.settings
+        self.disk = Disk(self.folder, s.max_disk)
         self.choices = offered(s.model, s.dtype, local_files_only=s.local_files_only)
 
     def close(self) -> None:
@@ -141,18 +150,18 @@ class Service:
         if not uploads:
             raise UnsupportedOptionError("There is no picture yet: drop, paste or choose one first.")
         if len(uploads) > MAX_PICTURES:
-            raise UnsupportedOptionError(
-                f"{len(uploads)} pictures are too many at once. Send at most {MAX_PICTURES}, or use the command: "
-                "foreground photos/ -o out/"
-            )
-        with self._place():
+            raise UnsupportedOptionError(f"{len(uploads)} pictures are too many. {TOO_MANY}")
+        folder = self.folder / secrets.token_hex(16)  # whoever knows a file's address may read it
+        given = [upload.path for upload in (*uploads, background) if isinstance(upload, Upload)]
+        with self._place(), self.disk.holding([folder, *given]):
+            yield Note("Starting")
             if isinstance(background, Upload):
                 background = await asyncio.to_thread(self._read, background)
             fetch = self._fetch(model, dtype)
             loaded = asyncio.wrap_future(fetch.result)
-            while not (await asyncio.wait([loaded], timeout=_TICK))[0]:
+            while not (await asyncio.wait([loaded], timeout=self._tick))[0]:
                 yield Note(fetch.text, fetch.loaded / fetch.total if fetch.loaded < fetch.total else None)
-            async for outcome in self._cut(uploads, loaded.result(), background):
+            async for outcome in self._cut(uploads, folder, loaded.result(), background):
                 yield outcome
 
     @contextmanager
@@ -175,6 +184,8 @@ class Service:
         with self._lock:
             fetch = self._open.pop((model, dtype), None)
             if fetch is None or (fetch.result.done() and fetch.result.exception()):
+                if sum(not other.result.done() for other in self._open.values()) >= _LOADS:
+                    raise ForegroundError("Other models are being loaded. Try again in a minute.")
                 options = {"device": s.device, "dtype": dtype, "local_files_only": s.local_files_only}
                 fetch = start(model, load, **options)
             self._open[model, dtype] = fetch  # the last is the one used last
@@ -183,9 +194,8 @@ class Service:
         return fetch
 
     async def _cut(
-        self, uploads: Sequence[Upload], loaded: LoadedModel, background: Any
+        self, uploads: Sequence[Upload], folder: Path, loaded: LoadedModel, background: Any
     ) -> AsyncIterator[Note | Result | Failure]:
-        folder = self.folder / secrets.token_hex(16)  # whoever knows a file's address may read it
         steps = self._steps(loaded, folder, background)
         waiting = iter(zip(uploads, file_names([upload.name for upload in uploads]), strict=True))
         joined: deque[tuple[Upload, Future[Result]]] = deque()
@@ -202,7 +212,7 @@ class Service:
                 upload, future = joined[0]
                 outcome = asyncio.wrap_future(future)
                 yield self._progress(future, done, len(uploads))
-                while not (await asyncio.wait([outcome], timeout=_TICK))[0]:
+                while not (await asyncio.wait([outcome], timeout=self._tick))[0]:
                     yield self._progress(future, done, len(uploads))
                 joined.popleft()
                 done += 1
@@ -213,6 +223,11 @@ class Service:
         finally:  # the visitor has left, or pressed "Stop"
             for _, future in joined:
                 future.cancel()
+
+    @property
+    def _tick(self) -> float:
+        """Seconds between two notes. Each is work for the server, so that many requests get fewer."""
+        return _TICK * max(1.0, self._requests / _A_FEW)
 
     def _before(self, future: Future[Result]) -> int:
         """Count the pictures in line before one."""
@@ -239,12 +254,16 @@ class Service:
 
         def finish(output: tuple[str, DecodedImage, NDArray[np.float32]]) -> Result:
             name, image, alpha = output
+            if not self.disk.make_room():
+                raise ForegroundError(FULL)
             with enough_memory(image.name):
                 mask = postprocess(alpha[0, 0], image.height, image.width, loaded.processing)
                 result = cutout(image, mask, background=background)
                 before = Image.fromarray(image.in_own_space())
                 before.info["icc_profile"] = image.profile
-                return write_result(image.name, folder / name, before, result)
+                written = write_result(image.name, folder / name, before, result)
+            self.disk.take_files([written.file, written.before, written.after])
+            return written
 
         return Steps(prepare, run, finish)
 
@@ -259,4 +278,16 @@ class Service:
         except FileNotFoundError as error:
             raise unreadable(upload.name, "the upload is gone; give the picture again") from error
         with enough_memory(upload.name):
-            return decode({"bytes": data, "path": upload.name}, max_pixels=s.max_pixels)
+            try:
+                return decode({"bytes": data, "path": upload.name}, max_pixels=s.max_pixels)
+            except ImageError as error:  # the page's visitors can do nothing in Python; its limit is an option
+                known, limit, _ = str(error).partition(f"exceed the limit of {s.max_pixels}")
+                told = f"{known}{limit}; shrink it, or serve with a higher --max-pixels." if limit else known
+                raise ImageError(told) from error
+
+    async def pack(self, results: Sequence[Result]) -> Path | None:
+        """Put several cut-outs of a request into one archive; `None` where they are not there any more."""
+        file = await asyncio.to_thread(archive, results)
+        if file is not None:
+            self.disk.take_files([file])
+        return file
