@@ -545,3 +545,8 @@ def test_keydataset_is_read_only_a_little_ahead(tiny: Path) -> None:
     assert shades(next(results)[0]["mask"] for _ in range(5)) == near([0, 1, 2, 3, 4])
     assert source.read <= 20
     results.close()
+
+
+def test_an_option_that_there_is_not(tiny: Path) -> None:
+    with pytest.raises(TypeError, match=r"Unknown option 'image_col'\. The options of a model are: dtype, subfolder"):
+        ForegroundMapper(tiny, image_col="image")

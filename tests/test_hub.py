@@ -276,6 +276,14 @@ def test_an_abandoned_download_is_resumed_by_a_later_load(hub: HubServer) -> Non
 
 ERRORS: dict[str, tuple[Damage, str, dict[str, Any], type[ForegroundError], str]] = {
     "unknown": (lambda hub, patch: None, "nobody/nothing", {}, ModelNotFoundError, f"knows no such model.*{FETCH}"),
+    "misspelt": (
+        lambda hub, patch: None,
+        "xuebinqin/u2ntp",
+        {},
+        ModelNotFoundError,
+        r"mean xuebinqin/u2netp\? Without",
+    ),
+    "no owner": (lambda hub, patch: None, "RMBG-1.4", {}, ModelNotFoundError, r"mean briaai/RMBG-1\.4\? Without"),
     "revision": (lambda hub, patch: None, REPO, {"revision": "v9"}, ModelNotFoundError, "no revision 'v9'"),
     "unreachable": (lambda hub, patch: hub.offline(), REPO, {}, ModelNotFoundError, f"cannot be reached.*{FETCH}"),
     "local_files_only": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import re
@@ -146,13 +147,14 @@ class Repo:
         elif self._failure:
             folders = " or ".join(str(folder) for folder in self._folders)
             also = f" Nor is it in {folders}; if it is elsewhere, give the path of its folder." if folders else ""
-            error = type(self._failure)(f"{self._failure}{also} {_remedy()}")
+            error = type(self._failure)(f"{self._failure}{also} {_meant(self.model_id)}{_remedy()}")
         else:
             looked = [str(folder) for folder in self._folders]
             if self._remote:
                 looked.append(f"the cache, and the Hub was not asked: {silenced}" if silenced else self._remote.where)
             error = ModelNotFoundError(
                 f"Found no {name} of {self.model_id} in {' or in '.join(looked) or 'any place that env allows'}. "
+                + _meant(self.model_id)
                 + _remedy()
             )
         return error
@@ -163,6 +165,13 @@ class Repo:
         from huggingface_hub.constants import HF_HUB_OFFLINE
 
         return "local_files_only is set" if self.local_files_only else "HF_HUB_OFFLINE is set" if HF_HUB_OFFLINE else ""
+
+
+def _meant(model_id: str) -> str:
+    """Name the known model whose id, or name without its owner, is like this one; empty where none is."""
+    names = {name.lower(): card.id for card in cards() for name in (card.id, card.id.rpartition("/")[2])}
+    close = difflib.get_close_matches(model_id.lower(), names, 1, cutoff=0.8)
+    return f"Did you mean {names[close[0]]}? " if close and names[close[0]] != model_id else ""
 
 
 def _remedy() -> str:

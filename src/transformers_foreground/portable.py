@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import inspect
 import multiprocessing
 import multiprocessing.reduction
 import os
@@ -44,6 +45,7 @@ class PortableModel:
 
     Raises:
         ForegroundError: As `loading.load` says, but for what only opening the file can tell.
+        TypeError: There is no such option.
     """
 
     def __init__(
@@ -57,6 +59,9 @@ class PortableModel:
         resampling: str | None = None,
         **options: Any,
     ) -> None:
+        known = list(inspect.signature(load_files).parameters)[2:]  # after the model and the device
+        if unknown := [name for name in options if name not in known]:
+            raise TypeError(f"Unknown option {unknown[0]!r}. The options of a model are: {', '.join(known)}.")
         if resampling is not None:
             Processing(resampling=resampling)  # refuses an unknown one now, not in a worker
         self.device = installed_device(device, strict=strict, provider_options=provider_options)
