@@ -175,9 +175,11 @@ def test_limits(made: Callable[..., Service], photo: Upload) -> None:
 
 
 def test_results_count_too(made: Callable[..., Service], photo: Upload) -> None:
-    found = run(made(max_disk=200_000), [photo] * 3)  # a result is three files, of 50 kB each at least
-    assert [type(outcome) for outcome in found] == [Result, Result, Failure]
-    assert "Try again in 10 minutes" in found[2].why
+    found = run(made(max_disk=200_000), [photo] * 10)  # a result is three files, of 50 kB each at least
+    kinds = [type(outcome) for outcome in found]
+    assert kinds[:2] == [Result, Result]
+    assert kinds[6:] == [Failure] * 4  # a few more may have begun before the second was counted
+    assert "Try again in 10 minutes" in found[-1].why
 
 
 def test_more_requests_than_may_be_under_way(made: Callable[..., Service], photo: Upload) -> None:
