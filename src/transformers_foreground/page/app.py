@@ -167,7 +167,9 @@ def layout(service: Service) -> Any:
         )
         run.then(tell, [model, dtype], facts, queue=False, **_PRIVATE)
         stopped = stop.click(_stopped, told, told, cancels=[run], queue=False, **_PRIVATE)
-        stopped.then(pack, results, every, queue=False, **_PRIVATE)
+        # Again, as a note that was on its way may have come after that.
+        again = stopped.then(_stopped, told, told, queue=False, **_PRIVATE)
+        again.then(pack, results, every, queue=False, **_PRIVATE)
         several.input(show, [results, several], [slider, one], queue=False, **_PRIVATE)
         add_api(service)
     # Not open: calls that are not in the queue would not end with their caller.
