@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -108,11 +108,12 @@ def sweep(folder: Path, older_than: float, held: Collection[str] = ()) -> int:
                     path.unlink()
                 else:
                     left += _cost(status.st_size)
-            except FileNotFoundError:  # Gradio moves uploads while they are being looked at
+            except OSError:  # Gradio moves uploads while they are being looked at; or it is open, on Windows
                 continue
         # A folder that is new may be about to be filled.
         if Path(place) != folder and not os.listdir(place) and Path(place).stat().st_mtime < limit:
-            Path(place).rmdir()
+            with suppress(OSError):  # something has come
+                Path(place).rmdir()
     return left
 
 
