@@ -36,22 +36,29 @@ def test_imports_are_light(code: str, allowed: set[str]) -> None:
     assert _loaded_after(code) <= allowed
 
 
-@pytest.mark.parametrize("telemetry", [None, "0"])
-def test_onnx_runtime_reports_nothing_unless_it_is_told_to(telemetry: str | None, tmp_path: Path) -> None:
+def test_onnx_runtime_reports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its Linux wheels from 1.29 on do, and write an identity of the machine below the home folder."""
     write_repo(tmp_path / "model")
     home, temporary = tmp_path / "home", tmp_path / "tmp"
     home.mkdir()
     temporary.mkdir()
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
     code = "import numpy, sys; from transformers_foreground import pipeline; "
     code += "pipeline('image-segmentation', sys.argv[1])(numpy.zeros((9, 9, 3), numpy.uint8))"
     own = {"HOME": str(home), "TMPDIR": str(temporary), "HF_HUB_OFFLINE": "1"}
-    kept = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
-    asked = {} if telemetry is None else {"ORT_DISABLE_TELEMETRY": telemetry}
     command = [sys.executable, "-c", code, str(tmp_path / "model")]
-    subprocess.run(command, env={**kept, **own, **asked}, check=True, timeout=120)
-    written = [path for path in (*home.rglob("*"), *temporary.rglob("*")) if path.name in ("Microsoft", ".ses")]
-    assert telemetry is not None or not written
+    subprocess.run(command, env={**os.environ, **own}, check=True, timeout=120)
+    assert not [path for path in (*home.rglob("*"), *temporary.rglob("*")) if path.name in ("Microsoft", ".ses")]
+
+
+@pytest.mark.parametrize(("given", "kept"), [(None, "1"), ("0", "0")])
+def test_telemetry_is_the_users_choice(given: str | None, kept: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    if given is not None:
+        monkeypatch.setenv("ORT_DISABLE_TELEMETRY", given)
+    code = "import os, transformers_foreground; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == kept
 
 
 def test_public_names() -> None:

@@ -100,7 +100,7 @@ def evaluation_kills(work: Path, model: str, count: int, times: int, seed: int) 
     recipe.write_text(yaml.safe_dump({"models": [model], "datasets": [dataset]}), encoding="utf-8")
 
     def arguments(target: Path) -> list[object]:
-        return ["evaluate", recipe, "--data", data, "-o", target]
+        return ["evaluate", recipe, "--data", data, "-o", target, "--quiet"]
 
     def rows(target: Path) -> list[dict[str, Any]]:
         found = [row for path in target.glob("rows/*/*.parquet") for row in pq.read_table(path).to_pylist()]

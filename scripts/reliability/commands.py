@@ -50,7 +50,7 @@ def foreground(*arguments: object, memory: int | None = None, timeout: float = 1
             timer.cancel()
         out.seek(0)
         err.seek(0)
-        lines = [json.loads(line) for line in out.read().decode().splitlines() if line.startswith("{")]
+        lines = [json.loads(line) for line in out.read().decode().splitlines()]
         return {
             "code": process.returncode,
             "lines": lines,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import re
 import statistics
 import subprocess
@@ -23,21 +22,20 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from commands import COMMAND, ROOT, environment
 from visitors import FIRST_ERRORS, MAX_PIXELS, MAX_SIZE, TIMEOUT, Address, Seen, pictures, user
 
-ROOT = Path(__file__).resolve().parents[2]
-SERVE = [sys.executable, "-c", "from transformers_foreground.cli import main; main()", "serve", "--port", "0"]
 MINUTE = 60.0
 
 
 @contextlib.contextmanager
 def served(model: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], Address]]:
     """Start the command, and end it."""
-    environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"}
     limits = ["--max-size", str(MAX_SIZE), "--max-pixels", str(MAX_PIXELS)]
     with (folder / "log.txt").open("w+") as log:
-        command = [*SERVE, "--local-files-only", "-m", model, *limits]
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log, text=True)
+        command = [*COMMAND, "serve", "--port", "0", "--local-files-only", "-m", model, *limits]
+        variables = {**environment(), "TMPDIR": str(folder)}
+        process = subprocess.Popen(command, cwd=ROOT, env=variables, stderr=log, text=True)
         try:
             until = time.monotonic() + TIMEOUT
             while not (match := re.search(r"http://127\.0\.0\.1:(\d+)", (folder / "log.txt").read_text())):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import html
 import http.client
-import io
 import json
 import random
 import re
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from hostile import encoded
 from PIL import Image
 
 MAX_SIZE, MAX_PIXELS = 1, 2_000_000  # megabytes and pixels that the server allows
@@ -73,12 +73,6 @@ def connection(port: int) -> Iterator[http.client.HTTPConnection]:
 def pictures() -> dict[str, tuple[str, bytes]]:
     """Return what visitors bring: a name and a file for each kind."""
     noise = np.random.default_rng(0).integers(0, 255, (1500, 1500, 3), np.uint8)
-
-    def encoded(image: Image.Image, kind: str) -> bytes:
-        buffer = io.BytesIO()
-        image.save(buffer, kind)
-        return buffer.getvalue()
-
     small = encoded(Image.fromarray(noise[:240, :320]), "JPEG")
     return {
         "small": ("small.jpg", small),
