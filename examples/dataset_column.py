@@ -1,8 +1,8 @@
-"""A folder of pictures -> a dataset with a column of masks, as Parquet.
+"""A folder of images -> a dataset with a column of masks, as Parquet.
 
     python examples/dataset_column.py photos/ masks.parquet --model imgly/isnet-general-use --processes 2
 
-The folder may have a subfolder for each label, as `imagefolder` takes it. A second run with the same pictures and model
+The folder may have a subfolder for each label, as `imagefolder` takes it. A second run with the same images and model
 comes from datasets' cache.
 """
 
@@ -20,7 +20,7 @@ from transformers_foreground import ForegroundError, ForegroundMapper
 
 
 def with_masks(photos: datasets.Dataset, model: str, processes: int | None = None) -> datasets.Dataset:
-    """Add the columns `mask` (a picture, or null) and `error` (why there is no mask, or null)."""
+    """Add the columns `mask` (an image, or null) and `error` (why there is no mask, or null)."""
     mapper = ForegroundMapper(model, image_column="image", mask_column="mask", error_column="error", on_error="none")
     return photos.map(
         mapper,
@@ -32,17 +32,17 @@ def with_masks(photos: datasets.Dataset, model: str, processes: int | None = Non
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the dataset; return the exit code, which is 1 if some pictures have no mask."""
+    """Write the dataset; return the exit code, which is 1 if some images have no mask."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", type=Path, help="folder of pictures")
-    parser.add_argument("output", type=Path, help="Parquet file to write; the pictures go into it, too")
+    parser.add_argument("photos", type=Path, help="folder of images")
+    parser.add_argument("output", type=Path, help="Parquet file to write; the images go into it, too")
     parser.add_argument("--model", default="briaai/RMBG-1.4")
     parser.add_argument("--processes", type=int)
     options = parser.parse_args(arguments)
 
     photos = datasets.load_dataset("imagefolder", data_dir=str(options.photos), split="train")
     rows = with_masks(photos, options.model, options.processes)
-    # `imagefolder` knows the pictures by their paths; this puts their bytes in the place of these, a few at a time.
+    # `imagefolder` knows the images by their paths; this puts their bytes in the place of these, a few at a time.
     whole = rows.with_format("arrow").map(embed_table_storage, batched=True, batch_size=100)
     whole.with_format(None).to_parquet(options.output, batch_size=100)
     failed = [error for error in rows["error"] if error is not None]

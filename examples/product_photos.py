@@ -17,13 +17,13 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from transformers_foreground import ForegroundError, cutout, pipeline
-from transformers_foreground.formats import encode
-from transformers_foreground.output import write_whole
+from transformers_foreground.atomic_write import write_whole
+from transformers_foreground.images.encode import encode
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".heic", ".avif"}
 
 
-def product_picture(
+def product_image(
     photo: Path, mask: Image.Image, *, background: str = "white", pad: float = 0.08, size: int | None = None
 ) -> Image.Image:
     """Cut a product out, and set it in the middle of a square.
@@ -37,9 +37,9 @@ def product_picture(
     """
     product = cutout(photo, mask, background=background, crop=True, pad=pad)
     side = size or max(product.size)
-    picture = ImageOps.pad(product, (side, side), Image.Resampling.LANCZOS, background)
-    picture.info.update(product.info)  # who took it, and when
-    return picture
+    image = ImageOps.pad(product, (side, side), Image.Resampling.LANCZOS, background)
+    image.info.update(product.info)  # who took it, and when
+    return image
 
 
 def reason(segmenter: Any, photo: Path) -> str:
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do all photos; return the exit code, which is 1 if some failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="folder of photos")
-    parser.add_argument("output", type=Path, help="folder for the pictures")
+    parser.add_argument("output", type=Path, help="folder for the images")
     parser.add_argument("--model", default="briaai/RMBG-1.4")
     parser.add_argument("--kind", choices=["png", "webp"], default="png")
     parser.add_argument("--size", type=int, help="side of the square; by default what the product needs")
@@ -76,10 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             elif mask.getextrema()[1] < 128:
                 failed.append(f"{photo}: no product found")
             else:
-                picture = product_picture(photo, mask, background=options.background, size=options.size)
+                image = product_image(photo, mask, background=options.background, size=options.size)
                 name = photo.stem if stems[photo.stem] == 1 else photo.name  # a.jpg and a.png must not meet
                 quality = 90 if options.kind == "webp" else None
-                write_whole(options.output / f"{name}.{options.kind}", encode(picture, options.kind, quality))
+                write_whole(options.output / f"{name}.{options.kind}", encode(image, options.kind, quality))
     print(f"{options.output}: {len(photos) - len(failed)} of {len(photos)} photos", *failed, sep="\n")
     return 1 if failed else 0
 

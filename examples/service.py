@@ -1,18 +1,19 @@
-"""A web service: send a picture, get its cut-out as PNG.
+"""A web service: send an image, get its cut-out as PNG.
 
-    FOREGROUND_MODEL=imgly/isnet-general-use uvicorn --app-dir examples service:app --limit-concurrency 64
+    python examples/service.py --model imgly/isnet-general-use
     curl -F image=@photo.jpg http://127.0.0.1:8000/cutout > cutout.png
 
-All requests share one session, first come, first served, and the event loop stays free. Start one worker: each would
+All requests share one session, first come, first served, and the event loop stays free. Start one process: each would
 open the model, and they would fight for the same cores. `/docs` has a form to try it with.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,20 +24,15 @@ from starlette.exceptions import HTTPException
 
 from transformers_foreground import ForegroundError, cutout, pipeline
 from transformers_foreground.errors import ImageError
-from transformers_foreground.formats import encode
+from transformers_foreground.images.encode import encode
 
 MAX_BYTES = 20_000_000
 ANSWERS: Any = {200: {"content": {"image/png": {}}}, "default": {"description": '{"error": "what is wrong"}'}}
 
-try:  # here, and not when the app starts, so that a missing model is one line and no traceback
-    segmenter = pipeline("image-segmentation", os.environ.get("FOREGROUND_MODEL", "briaai/RMBG-1.4"))
-except ForegroundError as error:
-    sys.exit(f"error: {error}")
-
 
 @asynccontextmanager
-async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    async with segmenter:
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async with app.state.segmenter:
         yield
 
 
@@ -58,7 +54,7 @@ async def limit_uploads(request: Request, call_next: Callable[[Request], Awaitab
 @app.exception_handler(HTTPException)  # no such address
 @app.exception_handler(ForegroundError)
 async def tell(_: Request, error: Any) -> JSONResponse:
-    """Send the message: a picture that cannot be read is the client's affair, anything else of ours is not."""
+    """Send the message: an image that cannot be read is the client's affair, anything else of ours is not."""
     if isinstance(error, RequestValidationError):
         error = HTTPException(422, "; ".join(f"{wrong['loc'][-1]}: {wrong['msg']}" for wrong in error.errors()))
     if isinstance(error, HTTPException):
@@ -67,9 +63,30 @@ async def tell(_: Request, error: Any) -> JSONResponse:
 
 
 @app.post("/cutout", response_class=Response, responses=ANSWERS)
-async def cut_out(image: UploadFile, crop: bool = False) -> Response:
+async def cut_out(request: Request, image: UploadFile, crop: bool = False) -> Response:
     # Never a str: that would be taken for a path or a URL of the client's choice. The name is for messages only.
-    picture = {"bytes": await image.read(), "path": image.filename}
-    mask = await segmenter.acall(picture, return_mask=True)
-    png = await asyncio.to_thread(lambda: encode(cutout(picture, mask, crop=crop), "png"))
+    upload = {"bytes": await image.read(), "path": image.filename}
+    mask = await request.app.state.segmenter.acall(upload, return_mask=True)
+    png = await asyncio.to_thread(lambda: encode(cutout(upload, mask, crop=crop), "png"))
     return Response(png, media_type="image/png")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve until Ctrl-C."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=os.environ.get("FOREGROUND_MODEL", "briaai/RMBG-1.4"))
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    options = parser.parse_args(arguments)
+
+    import uvicorn  # here, so that --help does not wait for it
+
+    app.state.segmenter = pipeline("image-segmentation", options.model)
+    uvicorn.run(app, host=options.host, port=options.port, limit_concurrency=64)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ForegroundError as error:
+        sys.exit(f"error: {error}")

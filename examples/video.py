@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,36 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transformers_foreground import ForegroundError, cutout, pipeline
-
-WEIGHT = 0.5
-"""How much a new mask counts against those before it.
-
-The model looks at each frame alone, so soft edges flicker. The average's noise is √(w / (2 − w)) of a single mask's,
-and it lags (1 − w) / w frames behind: at 0.5, four tenths of the flicker go, for a lag of one frame; 1 is no smoothing.
-"""
-MOTION = 64
-"""A pixel that differs by more than this (of 255) from the average has not flickered: something moved there, or it is
-another scene. It takes its new value at once, so that what moves has no trail."""
-
-
-def smooth(masks: Iterable[NDArray[np.uint8]], weight: float = WEIGHT) -> Iterator[NDArray[np.uint8]]:
-    """Average masks over time, exponentially, where nothing moves.
-
-    Args:
-        masks: Each uint8, (H, W), all of one size.
-        weight: Of the newest mask, above 0 and up to 1.
-
-    Yields:
-        As many masks; one plane is kept in between.
-    """
-    average: NDArray[np.float32] | None = None
-    for mask in masks:
-        new = mask.astype(np.float32)
-        if average is None:
-            average = new
-        change = new - average
-        average += np.where(np.abs(change) > MOTION, 1, np.float32(weight)) * change
-        yield np.rint(average).astype(np.uint8)
+from transformers_foreground.compositing.smoothing import smooth
 
 
 def read(source: Any, target: Any, sound: Any) -> Iterator[av.VideoFrame]:
@@ -126,8 +97,8 @@ def remove_background(path: Path, output: Path, model: str, background: str | No
         ahead, frames = itertools.tee((frame, pixels(frame)) for frame in read(source, target, sound))
         masks = segmenter((image for _, image in ahead), return_mask=True)
         for (frame, image), mask in zip(frames, smooth(map(np.asarray, masks)), strict=True):
-            picture = cutout(image, mask, background=background).crop((0, 0, stream.width, stream.height))
-            new = av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24" if background else "rgba")
+            composed = cutout(image, mask, background=background).crop((0, 0, stream.width, stream.height))
+            new = av.VideoFrame.from_ndarray(np.asarray(composed), format="rgb24" if background else "rgba")
             new = new.reformat(format=stream.pix_fmt, dst_colorspace=stream.codec_context.colorspace)
             new.pts, new.time_base = frame.pts, frame.time_base
             target.mux(stream.encode(new))

@@ -1,6 +1,6 @@
-"""Measure this package against its peers: `python scripts/benchmark.py`. Needs IS-Net (`scripts/fetch_models.py`).
+"""Measure this package against its peers: `python scripts/benchmark.py`. Needs IS-Net.
 
-Peers are installed by pip and npm into build/bench/, and run the same ONNX file on the same pictures with the same
+Peers are installed by pip and npm into build/bench/, and run the same ONNX file on the same images with the same
 number of threads; rounds are interleaved (A B C A B C). Results go to build/bench/results.json, section by section: a
 run that stopped goes on where it was. docs/benchmarks.md is written from that file (`--docs-only`: nothing else is
 done).
@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "bench"))
 import machine
+import overview
 import photos
 import report
 import sections
@@ -23,19 +24,10 @@ from peers import MODEL, ROOT, WORK, Setup, all_peers, ours
 from state import State
 from workers import pin
 
-SECTIONS = ("overhead", "warm", "cold", "folder", "memory", "workers", "choices")
-CHOICES = ("no memory pattern", "no spinning", "no arena", "extended optimisation", "only the path to the output")
-MORE_CHOICES = (
-    "all outputs",
-    "1 thread",
-    "ONNX Runtime's own thread count",
-    "basic optimisation",
-    "no optimisation",
-    "denormals are zero",
-)
+SECTIONS = ("overhead", "warm", "cold", "folder", "memory", "workers")
 DOCS = ROOT / "docs" / "benchmarks.md"
 RESULTS = WORK / "results.json"
-MANY_SMALL = 40  # different pictures for the run that watches memory
+MANY_SMALL = 40  # different images for the run that watches memory
 
 
 def parse() -> argparse.Namespace:
@@ -49,12 +41,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one round of nearly nothing, to see that all works")
     parser.add_argument("--budget", type=float, default=40, metavar="MINUTES", help="begin nothing new after this")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of the warm section (default: %(default)s)")
-    parser.add_argument("--folder", type=int, default=50, help="12-megapixel pictures (default: %(default)s)")
-    parser.add_argument("--images", type=int, default=500, help="pictures of the memory section (default: %(default)s)")
+    parser.add_argument("--folder", type=int, default=50, help="12-megapixel images (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=500, help="images of the memory section (default: %(default)s)")
     parser.add_argument("--memory-model", type=Path, default=ROOT / "models/xuebinqin/u2netp", help="for --images")
     parser.add_argument("--threads", type=int, default=2, help="threads (and cores) for each peer")
-    parser.add_argument("--openvino-python", metavar="PATH", help="an interpreter with onnxruntime-openvino")
-    parser.add_argument("--all-choices", action="store_true", help="compare all session options, not the main ones")
     parser.add_argument("--docs-only", action="store_true", help="write docs/benchmarks.md from results.json")
     parser.add_argument("--docs", type=Path, default=DOCS, help="where to write it (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where to keep results (default: %(default)s)")
@@ -73,15 +63,15 @@ class Run:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options, self.quick = options, options.quick
-        self.setup = Setup(options.model.resolve(), options.threads, options.openvino_python)
+        self.setup = Setup(options.model.resolve(), options.threads)
         self.state = State(options.results, options.fresh, options.budget * 60)
         found, missing = all_peers(self.setup)
         wanted = [*options.peer, "bare", "ours fp32"] if options.peer else [""]
         self.peers = [peer for peer in found if any(word in peer.name for word in wanted)]
         self.floor = next(peer for peer in self.peers if peer.floor)
         self.ours = [peer for peer in self.peers if peer.ours]
-        # The best of ours that needs no other installation, for what only ours is measured for.
-        self.best = next((p for p in self.ours if p.low and "openvino" not in p.name), self.ours[0])
+        # What the command does by default, for what only ours is measured for.
+        self.best = next((p for p in self.ours if p.name == "ours auto"), self.ours[0])
         self.scenes = 1 if self.quick else 3
         self.photos = WORK / "photos"
         self.state.data["missing"] = missing
@@ -90,7 +80,7 @@ class Run:
         }
 
     def __call__(self) -> None:
-        """Make the pictures, then do the sections that are asked for."""
+        """Make the images, then do the sections that are asked for."""
         self.sizes = photos.sizes(self.photos, self.scenes)
         self.large = photos.many(self.photos, self.options.folder, 12, self.scenes if self.quick else 6)
         machine.settle()
@@ -109,13 +99,11 @@ class Run:
         rounds, photo = 2 if self.quick else 7, self.sizes["12 MP"][0]
         self.begin("overhead", rounds=rounds)
         for peer in self.ours:
-            if "openvino" not in peer.name:
-                model, _, dtype = peer.command[2:5]
-                arguments = (model, dtype, self.options.threads, photo, rounds)
-                self.state.measure("overhead", peer.name, partial(sections.helper, "run_overhead.py", *arguments))
+            arguments = (*peer.command[2:5], self.options.threads, photo, rounds)
+            self.state.measure("overhead", peer.name, partial(sections.helper, "run_overhead.py", *arguments))
 
     def warm(self) -> None:
-        """One picture at a time, three sizes, all peers; and whether their masks agree."""
+        """One image at a time, three sizes, all peers; and whether their masks agree."""
         self.begin("warm", rounds=self.options.rounds, peers=[p.name for p in self.peers])
         self.state.measure("warm", "all", partial(sections.warm, self.peers, self.sizes, self.options.rounds))
         self.state.measure("warm", "agreement", partial(sections.agreement, self.peers, self.sizes["2 MP"]))
@@ -127,19 +115,19 @@ class Run:
         self.state.measure("cold", "all", partial(sections.cold_starts, self.peers, self.sizes["2 MP"][0], rounds))
 
     def folder(self) -> None:
-        """Many large pictures, each peer in its natural way."""
+        """Many large images, each peer in its natural way."""
         self.begin("folder", count=len(self.large))
         for peer in sorted((p for p in self.peers if not p.floor), key=lambda p: not p.ours):
             self.state.measure("folder", peer.name, partial(sections.folder, peer, self.floor, self.large))
 
     def memory(self) -> None:
-        """Resident memory over very many small pictures of changing size."""
+        """Resident memory over very many small images of changing size."""
         each, scenes = (2, 1) if self.quick else (MANY_SMALL // 4, self.scenes)
         by_size = [photos.many(self.photos, each, mp, scenes) for mp in (0.1, 0.2, 0.3, 0.5)]
         small = [path for group in zip(*by_size, strict=True) for path in group]
         isnet = max(10, self.options.images // 10)
         self.begin("memory", images=self.options.images, isnet=isnet, model=self.options.memory_model.name)
-        light = ours(Setup(self.options.memory_model.resolve(), self.options.threads, None), "fp32")
+        light = ours(Setup(self.options.memory_model.resolve(), self.options.threads), "fp32", "cpu", "fp32")
         for name, peer, count in (
             (self.options.memory_model.name, light, self.options.images),
             (self.best.name, self.best, isnet),
@@ -154,35 +142,21 @@ class Run:
             work = partial(sections.stream_workers, self.best, self.large[:count], n)
             self.state.measure("workers", str(n), work)
 
-    def choices(self) -> None:
-        """PNG levels, session options, opening a file that was optimised before."""
-        rounds, threads = 1 if self.quick else 3, self.options.threads
-        names = CHOICES + (MORE_CHOICES if self.options.all_choices else ())
-        names = names[:1] if self.quick else names
-        self.begin("choices", rounds=rounds)
-        call, onnx = partial(sections.helper, "run_choices.py"), self.setup.onnx
-        cutout = sections.output(self.ours[0], self.sizes["12 MP"][0].stem)
-        if cutout.exists():  # the warm section leaves it
-            self.state.measure("choices", "png", partial(call, "png", cutout, rounds))
-        self.state.measure("choices", "loading", partial(call, "loading", onnx, threads, rounds))
-        for name in ("as it is", *names):
-            self.state.measure("choices", f"memory: {name}", partial(call, "memory", onnx, threads, name))
-        for name in names:
-            self.state.measure("choices", f"session: {name}", partial(call, "session", onnx, threads, rounds, name))
-
 
 def main() -> int:
     """Measure, then write the report."""
     options = parse()
     if not options.docs_only:
         if not (options.model / "onnx" / "model.onnx").exists():
-            print(f"{options.model} has no onnx/model.onnx: run scripts/fetch_models.py first.", file=sys.stderr)
+            fetch = "foreground models fetch imgly/isnet-general-use --folder models"
+            print(f"{options.model} has no onnx/model.onnx: run `{fetch}` first.", file=sys.stderr)
             return 2
         pin(options.threads)
         Run(options)()
     state = State(options.results, False, 0)
     options.docs.parent.mkdir(parents=True, exist_ok=True)
     options.docs.write_text(report.write(state.data))
+    options.docs.with_name(overview.CHART).write_text(overview.chart(state.data))
     print(f"wrote {os.path.relpath(options.docs)}")
     return 0
 

@@ -1,4 +1,4 @@
-// Run Transformers.js over pictures: `node conformance.mjs JOB.json`, called by conformance.py. For every picture the
+// Run Transformers.js over images: `node conformance.mjs JOB.json`, called by conformance.py. For every image the
 // mask goes to OUT/INDEX.mask as raw bytes, and what became of it on the way to OUT/results.json.
 import { createHash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";

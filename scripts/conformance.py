@@ -1,7 +1,7 @@
-"""Run the real Transformers.js and this package over the same pictures, made afresh, and compare their masks.
+"""Run the real Transformers.js and this package over images, files and configs made afresh, and compare.
 
-`python scripts/conformance.py --seed 1` needs Node 18 or newer with npm, and the models (`scripts/fetch_models.py`);
-npm installs Transformers.js into build/conformance/. Exit status: 0 all rows are within bounds, 1 some are not, 2 it
+`python scripts/conformance.py --seed 1` needs Node 18 or newer with npm, and models/ (`foreground models fetch`); npm
+installs Transformers.js into build/conformance/. Exit status: 0 all rows are within bounds, 1 some are not, 2 it
 cannot run. `--docs` writes docs/conformance.md instead, from the recorded oracle; it needs no Node.
 """
 
@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,18 +24,22 @@ import numpy as np
 import transformers
 
 sys.path.extend(str(Path(__file__).resolve().parents[1] / folder) for folder in ("tests", "tests/conformance"))
+from conformance_configs import check as check_configs
+from conformance_files import make_files
+from conformance_folders import check_folders
 from conformance_images import make_images
 from option_table import ID, RECORDED, TABLE, Bench
 from oracle import DTYPES, Difference, Stages, lay_out, run_stages
 from tiny_models import write_repo
 
 from transformers_foreground import __version__, env, pipeline
-from transformers_foreground.dtypes import SUFFIXES
+from transformers_foreground.errors import ImageError
+from transformers_foreground.hub.dtypes import SUFFIXES
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "build" / "conformance"
 MODEL = ROOT / "models" / "imgly" / "isnet-general-use"
-PINNED = {"@huggingface/transformers": "4.3.1"}
+PINNED = {"@huggingface/transformers": "4.3.2"}
 BELOW = {"onnxruntime-node": "1.30.0", "sharp": "0.35.5"}  # what it installs itself, and decodes and resizes with
 
 
@@ -44,7 +49,7 @@ class CannotRunError(Exception):
 
 @dataclass(frozen=True)
 class Row:
-    """One picture at one dtype: what differs between Transformers.js and this package."""
+    """One image at one dtype: what differs between Transformers.js and this package."""
 
     name: str
     size: str
@@ -90,7 +95,7 @@ def _installed(name: str) -> str | None:
 
 
 def run_theirs(models: Path, images: Sequence[Path], dtype: str) -> list[dict[str, Any]]:
-    """Run Transformers.js; gives what `conformance.mjs` tells of each picture, with `"mask"` as an array."""
+    """Run Transformers.js; gives what `conformance.mjs` tells of each image, with `"mask"` as an array."""
     with tempfile.TemporaryDirectory(dir=WORK) as out:
         job = Path(out) / "job.json"
         job.write_text(
@@ -114,9 +119,10 @@ def run_theirs(models: Path, images: Sequence[Path], dtype: str) -> list[dict[st
     return results
 
 
-def _node(script: str, job: Path) -> None:
-    if subprocess.run(["node", str(Path(__file__).with_name(script)), str(job)]).returncode:
-        raise CannotRunError("Transformers.js failed; see above.")
+def _node(script: str, job: Path, *, quiet: bool = False) -> None:
+    done = subprocess.run(["node", str(Path(__file__).with_name(script)), str(job)], capture_output=quiet, text=True)
+    if done.returncode:
+        raise CannotRunError(f"Transformers.js failed: {done.stderr or 'see above'}")
 
 
 def run_ours(models: Path, images: Sequence[Path], dtype: str) -> list[Stages]:
@@ -128,7 +134,7 @@ def run_ours(models: Path, images: Sequence[Path], dtype: str) -> list[Stages]:
 
 
 def compare(name: str, dtype: str, theirs: dict[str, Any], ours: Stages) -> Row:
-    """Compare what both gave for a picture."""
+    """Compare what both gave for an image."""
     size = "{}×{}×{}".format(*ours.size)
     if "error" in theirs:
         return Row(name, f"{size}; Transformers.js: {theirs['error']}", dtype, False, False, None)
@@ -146,7 +152,7 @@ def compare(name: str, dtype: str, theirs: dict[str, Any], ours: Stages) -> Row:
 def table_of(rows: Sequence[Row]) -> str:
     """Put rows as a table of plain text."""
     width = max(len(row.name) for row in rows)
-    lines = [f"{'picture':{width}}  dtype  size           decoded  input  levels  pixels     IoU      mask"]
+    lines = [f"{'image':{width}}  dtype  size           decoded  input  levels  pixels     IoU      mask"]
     for row in rows:
         d = row.difference
         figures = f"{d.levels:6}  {d.share:8.4%}  {d.iou:.5f}" if d else f"{'-':>6}  {'-':>8}  {'-':>7}"
@@ -157,10 +163,10 @@ def table_of(rows: Sequence[Row]) -> str:
 
 
 def check(seed: int, count: int, dtypes: Sequence[str], model: Path | None) -> bool:
-    """Make pictures, run both, and print and keep the table; returns whether all is within bounds.
+    """Make images, run both, and print and keep the table; returns whether all is within bounds.
 
     Args:
-        seed: What the pictures are drawn from.
+        seed: What the images are drawn from.
         count: How many.
         dtypes: Names of dtypes.
         model: Folder of a model laid out as a repository; `None` for a tiny graph that gives brightness.
@@ -172,7 +178,8 @@ def check(seed: int, count: int, dtypes: Sequence[str], model: Path | None) -> b
     else:
         for dtype in dtypes:
             if not (model / "onnx" / f"model{SUFFIXES[dtype]}.onnx").is_file():
-                raise CannotRunError(f"{model} has no {dtype}: run `python scripts/fetch_models.py` first.")
+                fetch = f"foreground models fetch {'/'.join(model.parts[-2:])} --folder models"
+                raise CannotRunError(f"{model} has no {dtype}: run `{fetch}` first.")
         lay_out(model, models)
     images = make_images(WORK / f"images-{seed}", count, seed)
     rows = []
@@ -189,9 +196,55 @@ def check(seed: int, count: int, dtypes: Sequence[str], model: Path | None) -> b
     return "DIFFERENT" not in verdicts
 
 
+def check_files(seed: int) -> bool:
+    """Compare files of every kind, drawn from the seed, by a tiny graph that gives brightness."""
+    models = WORK / "tiny"
+    write_repo(models / "briaai" / "RMBG-1.4", size=96)
+    files = list(make_files(WORK / f"files-{seed}", seed))
+    verdicts = Counter[str]()
+    for (path, kind), theirs in zip(files, run_theirs(models, [path for path, _ in files], "fp32"), strict=True):
+        try:
+            (stages,) = run_ours(models, [path], "fp32")
+        except ImageError as error:
+            verdict, levels = ("refused by both", 0) if "error" in theirs else (f"REFUSED HERE: {error}", 0)
+        else:
+            row = compare(path.name, "fp32", theirs, stages)
+            levels = row.difference.levels if row.difference else 255
+            verdict = row.verdict
+            if "error" in theirs:
+                verdict = "works here only"
+            elif row.pixel_values and not levels:  # pixels may have an opaque alpha there, for a GIF's later frames
+                verdict = "identical"
+            elif levels <= kind.levels:
+                verdict = "within its bound"
+        verdicts[verdict] += 1
+        if verdict != "identical":
+            print(f"{path.name}: {verdict}, {levels} levels; {theirs.get('error', '')}")
+    text = f"files, seed {seed}: {', '.join(f'{count} {verdict}' for verdict, count in verdicts.most_common())}\n"
+    print(text)
+    (WORK / f"files-{seed}.txt").write_text(text, encoding="utf-8")
+    return not any(verdict.startswith(("DIFFERENT", "REFUSED", "rounding")) for verdict in verdicts)
+
+
+def check_options() -> bool:
+    """Compare what Transformers.js makes of the options' calls now with what was recorded; the tests compare ours."""
+    now, kept = _calls_there(), json.loads(RECORDED.read_text(encoding="utf-8"))["calls"]
+    different = sorted(call for call in now.keys() | kept.keys() if now.get(call) != kept.get(call))
+    for call in different:
+        print(f"{call}: {now.get(call)}, and recorded {kept.get(call)}")
+    print(f"options: {len(now)} calls, {len(different)} not as recorded")
+    return not different
+
+
 def record() -> None:
     """Make the calls of `tests/conformance/option_table.py` in Transformers.js, and keep what came of them."""
     install()
+    content = {"versions": PINNED | BELOW, "calls": _calls_there()}
+    RECORDED.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"wrote {RECORDED}")
+
+
+def _calls_there() -> dict[str, Any]:
     bench, out = Bench(WORK / "options"), WORK / "options.json"
     job = {
         "work": str(WORK),
@@ -202,18 +255,16 @@ def record() -> None:
         "out": str(out),
     }
     (WORK / "options-job.json").write_text(json.dumps(job))
-    _node("conformance_options.mjs", WORK / "options-job.json")
-    calls = json.loads(out.read_text().replace(str(bench.folder), "…"))
-    content = {"versions": PINNED | BELOW, "calls": calls}
-    RECORDED.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"wrote {RECORDED}")
+    _node("conformance_options.mjs", WORK / "options-job.json", quiet=True)  # it prints the inputs of calls that fail
+    calls: dict[str, Any] = json.loads(out.read_text().replace(str(bench.folder), "…"))
+    return calls
 
 
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--images", type=int, default=8, metavar="N", help="how many pictures (default: 8)")
+    parser.add_argument("--images", type=int, default=8, metavar="N", help="how many images (default: 8)")
     parser.add_argument("--dtype", action="append", choices=DTYPES, help="may be given again (default: fp32)")
     parser.add_argument("--model", type=Path, default=MODEL, metavar="FOLDER", help="default: IS-Net, in models/")
     parser.add_argument("--tiny", action="store_true", help="a graph of a few nodes instead: all but the forward pass")
@@ -227,10 +278,18 @@ def main() -> int:
         if options.docs:
             from conformance_docs import write
 
-            write(ROOT / "docs" / "conformance.md", MODEL, sorted(WORK.glob("seed-*.txt")))
+            write(ROOT / "docs" / "conformance.md", MODEL, sorted(WORK.glob("*-[0-9]*.txt")))
             return 0
         model = None if options.tiny else options.model
-        return 0 if check(options.seed, options.images, options.dtype or ["fp32"], model) else 1
+        seed = options.seed
+        parts = [
+            check(seed, options.images, options.dtype or ["fp32"], model),
+            check_files(seed),
+            check_configs(WORK, seed),
+            check_options(),
+            check_folders(WORK, seed),
+        ]
+        return 0 if all(parts) else 1
     except CannotRunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""Pictures made afresh from a seed, in the sizes, modes, formats and orientations that people have."""
+"""Images made afresh from a seed, in the sizes, modes, formats and orientations that people have."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ORIENTATION = 0x0112  # the EXIF tag
 
 
 class Kind(NamedTuple):
-    """A way to write a picture: a name for it, the file's ending, whether it can tell an orientation."""
+    """A way to write an image: a name for it, the file's ending, whether it can tell an orientation."""
 
     name: str
     ending: str
@@ -39,7 +39,7 @@ KINDS = (
 
 
 def make_images(folder: Path, count: int, seed: int) -> list[Path]:
-    """Write pictures into a folder, which is emptied first, and return their paths.
+    """Write images into a folder, which is emptied first, and return their paths.
 
     Args:
         folder: Where.
@@ -64,7 +64,7 @@ def _dealt(rng: np.random.Generator, cards: list[Any], count: int) -> list[Any]:
 
 
 def _photo(scene: str, seed: int) -> Image.Image:
-    """Render a scene, with its object's alpha as the picture's."""
+    """Render a scene, with its object's alpha as the image's."""
     photo, alpha = render(scene, 480, seed)
     photo.putalpha(alpha)
     return photo
@@ -92,7 +92,7 @@ def _write(folder: Path, i: int, kind: Kind, turn: int, rgba: Image.Image, rng: 
 
 
 def _converted(kind: Kind, rgba: Image.Image, rng: np.random.Generator) -> tuple[Image.Image, dict[str, Any]]:
-    """Return the picture in the mode of its kind, and what to save it with."""
+    """Return the image in the mode of its kind, and what to save it with."""
     rgb = rgba.convert("RGB")
     if kind.name == "rgba":
         return rgba, {"lossless": bool(rng.integers(2)), "exact": True} if kind.ending == "webp" else {}

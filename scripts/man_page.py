@@ -33,7 +33,8 @@ def option(parameter: Any) -> list[str]:
         return [".TP", f".I {roff(parameter.metavar or parameter.name.upper())}", roff(parameter.help or "")]
     names = ", ".join([*parameter.opts, *parameter.secondary_opts])
     value = "" if parameter.is_flag else f" {parameter.metavar or 'VALUE'}"
-    default = parameter.default
+    said = parameter.show_default
+    default = said if isinstance(said, str) else parameter.default
     shown = "" if default in (None, False, True, "0") or callable(default) else f" Default: {default}."
     return [".TP", f".B {roff(names + value)}", roff((parameter.help or "") + shown)]
 
@@ -55,9 +56,9 @@ def page() -> str:
     lines = [
         f'.TH FOREGROUND 1 "" "transformers-foreground {__version__}" "User Commands"',
         ".SH NAME",
-        r"foreground \- remove the background of pictures, on this machine",
+        r"foreground \- remove the background of images, on this machine",
         ".SH SYNOPSIS",
-        r".B foreground \fIPICTURE\fR... [\fIOPTION\fR]...",
+        r".B foreground \fIIMAGE\fR... [\fIOPTION\fR]...",
         ".br",
         r".B foreground \fICOMMAND\fR [\fIARGUMENT\fR]...",
         ".SH DESCRIPTION",
@@ -69,7 +70,7 @@ def page() -> str:
     lines += [
         ".SH EXIT STATUS",
         "0 when all is done, 1 when something failed (it is named), 2 when the command itself is wrong, 130 after Ctrl"
-        r"\-C (which ends \-\-watch as usual: 0, or 1 if a picture had failed).",
+        r"\-C (which ends \-\-watch as usual: 0, or 1 if an image had failed).",
     ]
     return "\n".join(lines) + "\n"
 

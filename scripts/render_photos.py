@@ -1,4 +1,4 @@
-"""Render photo-like pictures of everyday objects, with exact alpha mattes, in plain NumPy.
+"""Render photo-like images of everyday objects, with exact alpha mattes, in plain NumPy.
 
 A small sphere tracer over signed distance fields: a softbox with soft shadows, sky occlusion, a reflected
 studio, procedural materials and a defocused room. Points are ``(3, N)`` float32 arrays; y is up.
@@ -279,7 +279,7 @@ def room(scene: Scene, w: int, h: int, rng: np.random.Generator) -> Array:
 
 
 def render(name: str, size: int, seed: int = 0) -> tuple[Image.Image, Image.Image]:
-    """Photograph a scene with the given long side; returns the RGB picture and the object's exact alpha."""
+    """Photograph a scene with the given long side; returns the RGB image and the object's exact alpha."""
     scene, rng = SCENES[name], np.random.default_rng([seed, *name.encode()])
     w, h = (round(size * a / max(scene.aspect)) for a in scene.aspect)
     (azimuth, elevation, far), (middle, radius) = scene.camera, scene.bound

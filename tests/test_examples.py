@@ -8,7 +8,7 @@ import io
 import runpy
 import shutil
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,8 +18,9 @@ import pytest
 from PIL import Image
 from tiny_models import brightness_model, write_repo
 
-from transformers_foreground import pipeline, pipelines
+from transformers_foreground import pipeline
 from transformers_foreground.errors import InferenceError
+from transformers_foreground.runtime import model as runtime_model
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -37,7 +38,7 @@ def example(name: str, *needed: str) -> ModuleType:
 
 
 def photo(left: int, size: tuple[int, int] = (96, 64), value: int = 255) -> Image.Image:
-    """Return a dark picture with a bright square of 24 pixels."""
+    """Return a dark image with a bright square of 24 pixels."""
     pixels = np.zeros((size[1], size[0], 3), np.uint8)
     pixels[20:44, left : left + 24] = value
     return Image.fromarray(pixels)
@@ -57,7 +58,7 @@ def photos(tmp_path: Path) -> Path:
     photo(60).save(folder / "cup.tif")
     photo(8, (128, 64)).save(folder / "plate.png")
     photo(8, value=0).save(folder / "nothing.png")
-    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff not an image")
     (folder / "notes.txt").write_text("no photo")
     return folder
 
@@ -83,7 +84,7 @@ def test_every_example_is_tested() -> None:
         ("video", "in.mp4 out.mp4 --background nocolour", "background='nocolour' is neither a colour"),
         ("video", "in.mp4 out.mp4 --background red --model no/such", "Found no onnx/model.onnx of no/such"),
         ("video", "in.mp4 file/out.mp4 --background red", "file"),
-        ("service", "", "Found no onnx/model.onnx of no/such"),
+        ("service", "--model no/such", "Found no onnx/model.onnx of no/such"),
     ],
 )
 def test_ordinary_mistakes_are_one_line(
@@ -122,13 +123,13 @@ def test_product_photos(
     made = sorted((tmp_path / "shop").iterdir())
     assert [path.name for path in made] == [f"cup.png.{kind}", f"cup.tif.{kind}", f"plate.{kind}"]
     for path in made:
-        with Image.open(path) as picture:
-            assert picture.format == kind.upper()
-            assert picture.mode == "RGB"
-            width, height = picture.size
+        with Image.open(path) as opened:
+            assert opened.format == kind.upper()
+            assert opened.mode == "RGB"
+            width, height = opened.size
             assert width == height
             assert 24 <= width <= 40  # cropped to the square, with some room around it
-            assert min(picture.getpixel((0, 0))) >= 250
+            assert min(opened.getpixel((0, 0))) >= 250
     told = capsys.readouterr().out
     assert "broken.jpg: this JPEG file cannot be read" in told
     assert "nothing.png: no product found" in told
@@ -139,10 +140,10 @@ def test_product_photos_of_one_size(photos: Path, model: str, tmp_path: Path) ->
         (photos / name).unlink()
     arguments = [str(photos), str(tmp_path / "shop"), "--model", model, "--size", "50", "--background", "#ff0000"]
     assert example("product_photos").main(arguments) == 0
-    with Image.open(tmp_path / "shop" / "plate.png") as picture:
-        assert picture.size == (50, 50)
-        assert picture.getpixel((0, 0)) == (255, 0, 0)
-        assert min(picture.getpixel((25, 25))) > 200
+    with Image.open(tmp_path / "shop" / "plate.png") as opened:
+        assert opened.size == (50, 50)
+        assert opened.getpixel((0, 0)) == (255, 0, 0)
+        assert min(opened.getpixel((25, 25))) > 200
 
 
 # --- a column of a dataset --------------------------------------------------------------------------------------------
@@ -153,9 +154,9 @@ def test_dataset_column(photos: Path, model: str, tmp_path: Path, capsys: pytest
     output = tmp_path / "out" / "masks.parquet"
     output.parent.mkdir()
     assert example("dataset_column").main([str(photos), str(output), "--model", model]) == 1
-    with Image.open(photos / "plate.png") as picture, pipeline("image-segmentation", model) as segmenter:
-        expected = segmenter(picture)[0]["mask"].tobytes()
-    shutil.rmtree(photos)  # the pictures are in the file
+    with Image.open(photos / "plate.png") as opened, pipeline("image-segmentation", model) as segmenter:
+        expected = segmenter(opened)[0]["mask"].tobytes()
+    shutil.rmtree(photos)  # the images are in the file
     rows = datasets.Dataset.from_parquet(str(output), cache_dir=str(tmp_path / "cache"))
     assert isinstance(rows.features["mask"], datasets.Image)
     assert len(rows) == 5
@@ -171,9 +172,19 @@ def test_dataset_column(photos: Path, model: str, tmp_path: Path, capsys: pytest
 
 
 @pytest.fixture
-def service(model: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.setenv("FOREGROUND_MODEL", model)
-    return example("service", "fastapi", "multipart", "httpx")
+def service(model: str) -> ModuleType:
+    module = example("service", "fastapi", "multipart", "httpx")
+    module.app.state.segmenter = pipeline("image-segmentation", model)
+    return module
+
+
+def test_the_help_of_the_service_needs_no_model(capsys: pytest.CaptureFixture[str]) -> None:
+    module = example("service", "fastapi", "multipart")
+    with pytest.raises(SystemExit) as ended:
+        module.main(["--help"])
+    assert ended.value.code == 0
+    assert "--model" in capsys.readouterr().out
+    assert not hasattr(module.app.state, "segmenter")
 
 
 def post(service: ModuleType, *requests: dict[str, Any]) -> list[Any]:
@@ -203,12 +214,12 @@ def test_service(service: ModuleType, upload: dict[str, Any]) -> None:
     for answer in answers:
         assert answer.status_code == 200, answer.text
         assert answer.headers["content-type"] == "image/png"
-        with Image.open(io.BytesIO(answer.content)) as picture:
-            assert (picture.format, picture.mode, picture.size) == ("PNG", "RGBA", (96, 64))
-            assert picture.getpixel((20, 32))[3] > 250
-            assert picture.getpixel((80, 5)) == (0, 0, 0, 0)
-    with Image.open(io.BytesIO(cropped.content)) as picture:
-        assert max(picture.size) < 40
+        with Image.open(io.BytesIO(answer.content)) as opened:
+            assert (opened.format, opened.mode, opened.size) == ("PNG", "RGBA", (96, 64))
+            assert opened.getpixel((20, 32))[3] > 250
+            assert opened.getpixel((80, 5)) == (0, 0, 0, 0)
+    with Image.open(io.BytesIO(cropped.content)) as opened:
+        assert max(opened.size) < 40
 
 
 async def chunks() -> AsyncIterator[bytes]:
@@ -218,7 +229,7 @@ async def chunks() -> AsyncIterator[bytes]:
 @pytest.mark.parametrize(
     ("request_", "status", "message"),
     [
-        ({"files": {"image": ("notes.jpg", b"not a picture")}}, 422, "Cannot read notes.jpg"),
+        ({"files": {"image": ("notes.jpg", b"not an image")}}, 422, "Cannot read notes.jpg"),
         ({"files": {"image": ("/etc/passwd", b"")}}, 422, "it is empty"),
         ({"content": chunks()}, 411, "Content-Length"),
         ({"files": {"image": ("a.png", bytes(2000))}}, 413, "the limit is 1000"),
@@ -257,7 +268,7 @@ def test_service_without_its_model(
     def fail(*_: Any) -> None:
         raise InferenceError("ONNX Runtime failed: no memory")
 
-    monkeypatch.setattr(pipelines, "forward", fail)
+    monkeypatch.setattr(runtime_model, "forward", fail)
     (answer,) = post(service, {"files": upload})
     assert (answer.status_code, answer.json()) == (503, {"error": "ONNX Runtime failed: no memory"})
 
@@ -351,44 +362,3 @@ def test_video_without_alpha_needs_a_background(av: Any, tmp_path: Path, capsys:
     with pytest.raises(SystemExit):
         example("video").main(["in.mp4", "out.mp4"])
     assert "give a --background" in capsys.readouterr().err
-
-
-def flicker(masks: Any) -> float:
-    return float(np.abs(np.diff(np.stack(list(masks)).astype(float), axis=0)).mean())
-
-
-def test_smoothing_calms_a_flickering_mask(av: Any) -> None:
-    video = example("video")
-    noise = np.random.default_rng(0).normal(0, 12, (200, 8, 8))
-    masks = np.clip(128 + noise, 0, 255).astype(np.uint8)
-    smoothed = list(video.smooth(masks))
-    assert len(smoothed) == 200
-    assert flicker(smoothed) < 0.6 * flicker(masks)
-    weight = video.WEIGHT
-    assert np.std(smoothed[20:]) == pytest.approx(np.std(masks) * np.sqrt(weight / (2 - weight)), rel=0.05)
-    assert [mask.tobytes() for mask in video.smooth(masks, 1)] == [mask.tobytes() for mask in masks]
-
-
-def test_smoothing_follows_what_moves(av: Any) -> None:
-    video = example("video")
-    step = [np.full((4, 4), value, np.uint8) for value in [100] * 3 + [140] * 12]
-    assert [int(mask[0, 0]) for mask in video.smooth(step)][:6] == [100, 100, 100, 120, 130, 135]
-    assert list(video.smooth(step))[-1][0, 0] == 140
-    moving = [np.eye(8, k=i, dtype=np.uint8) * 255 for i in range(5)]
-    assert [mask.tobytes() for mask in video.smooth(moving)] == [mask.tobytes() for mask in moving]
-    assert list(video.smooth([])) == []
-
-
-def test_frames_are_read_only_a_little_ahead(av: Any) -> None:
-    video = example("video")
-    read = []
-
-    def endless() -> Iterator[np.ndarray]:
-        while True:
-            read.append(1)
-            yield np.zeros((4, 4), np.uint8)
-
-    masks = video.smooth(endless())
-    for _ in range(5):
-        next(masks)
-    assert len(read) == 5

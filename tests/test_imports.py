@@ -13,12 +13,16 @@ from tiny_models import write_repo
 
 import transformers_foreground
 
-HEAVY = ("torch", "transformers", "onnxruntime", "optimum", "datasets", "huggingface_hub", "numpy", "PIL")
+HEAVY = (
+    *("torch", "transformers", "onnxruntime", "optimum", "onnx", "datasets", "huggingface_hub", "numpy", "PIL"),
+    *("pyarrow", "fsspec", "requests", "httpx", "rich", "typer"),
+)
 
 
-def _loaded_after(code: str) -> set[str]:
+def _loaded_after(code: str, *arguments: object) -> set[str]:
     script = f"import sys, json\n{code}\nprint(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -27,13 +31,21 @@ def _loaded_after(code: str) -> set[str]:
     [
         ("import transformers_foreground", set()),
         ("import transformers_foreground; transformers_foreground.env.local_model_path", set()),
-        ("import transformers_foreground.cli", set()),
-        ("import transformers_foreground.loading", {"numpy", "PIL"}),
-        ("from transformers_foreground.registration import register", set()),
+        ("import transformers_foreground.cli", {"rich", "typer"}),
+        ("import transformers_foreground.segmenter", {"numpy", "PIL"}),
+        ("from transformers_foreground import pipeline", {"numpy", "PIL"}),
+        ("from transformers_foreground.adapters.registration import register", set()),
     ],
 )
 def test_imports_are_light(code: str, allowed: set[str]) -> None:
     assert _loaded_after(code) <= allowed
+
+
+@pytest.mark.parametrize("task", ["image-segmentation", "background-removal"])
+def test_a_pipeline_needs_little_more_than_onnx_runtime(task: str, tmp_path: Path) -> None:
+    code = "from transformers_foreground import pipeline; import numpy\n"
+    code += f"pipeline({task!r}, sys.argv[1])(numpy.zeros((9, 9, 3), numpy.uint8))"
+    assert _loaded_after(code, write_repo(tmp_path / "model")) == {"numpy", "PIL", "onnxruntime"}
 
 
 def test_onnx_runtime_reports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,5 +81,5 @@ def test_public_names() -> None:
 
 
 def test_an_unknown_name() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'Segmenter'"):
-        _ = transformers_foreground.Segmenter
+    with pytest.raises(AttributeError, match="no attribute 'segment'"):
+        _ = transformers_foreground.segment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import re
 import shutil
@@ -12,19 +13,19 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.metadata import PathDistribution
+from importlib.metadata import PackageNotFoundError, PathDistribution, requires
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+import yaml
 from conftest import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 IN_GIT = [
-    *(".gitignore", "pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "Makefile", "noxfile.py"),
+    *(".gitignore", "pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "Makefile", "mkdocs.yml"),
+    *("CONTRIBUTING.md", "SECURITY.md"),
     *("configs", "docs", "examples", "scripts", "src", "tests"),
 ]
 JUNK = [
@@ -38,11 +39,13 @@ JUNK = [
     "dist/docs/old.whl",
     ".mypy_cache/src/x.json",
 ]
-WHEEL_BYTES, SDIST_BYTES = 400_000, 1_500_000
+WHEEL_BYTES, SDIST_BYTES = 600_000, 2_500_000
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
     "google": "onnx",
+    "markupsafe": "jinja2",
+    "mkdocs": "mkdocs-material",
     "gradio_client": "gradio",
     "packaging": "hatchling",
     "py_sod_metrics": "pysodmetrics",
@@ -50,7 +53,7 @@ DISTRIBUTIONS = {
     "yaml": "pyyaml",
 }
 """Imported names to the packages that have them, or that always bring them, where they are not called the same."""
-NOT_DECLARED = {"pip", "playwright"}  # pip: only looked for, since not every environment has it; playwright: Makefile
+NOT_DECLARED = {"pip"}  # only looked for, since not every environment has it
 
 
 @dataclass(frozen=True)
@@ -101,12 +104,17 @@ def distribution(built: Built) -> PathDistribution:
 
 def _requirements(distribution: PathDistribution) -> dict[str, set[str]]:
     """Extras to the packages that they bring; `""` has those that come without any."""
-    found: dict[str, set[str]] = {extra: set() for extra in ("", *distribution.metadata.get_all("Provides-Extra"))}
-    for requirement in map(Requirement, distribution.requires or ()):
-        for extra, packages in found.items():
+    own = canonicalize_name(distribution.metadata["Name"])
+
+    def brought(extra: str) -> set[str]:
+        found = set()
+        for requirement in map(Requirement, distribution.requires or ()):
             if requirement.marker is None or (extra and requirement.marker.evaluate({"extra": extra})):
-                packages.add(canonicalize_name(requirement.name))
-    return found
+                name = canonicalize_name(requirement.name)
+                found |= set().union(*map(brought, requirement.extras)) if name == own else {name}
+        return found
+
+    return {extra: brought(extra) for extra in ("", *distribution.metadata.get_all("Provides-Extra"))}
 
 
 # --- bytes ------------------------------------------------------------------------------------------------------------
@@ -137,7 +145,8 @@ def test_the_source_archive_gives_the_same_wheel(built: Built, tmp_path: Path) -
 def test_the_wheel_has_the_package_and_nothing_else(built: Built) -> None:
     assert built.wheel.stat().st_size < WHEEL_BYTES
     source = ROOT / "src" / "transformers_foreground"
-    package = {f"transformers_foreground/{path.relative_to(source).as_posix()}" for path in source.rglob("*.py")}
+    parts = (path for path in source.rglob("*") if path.suffix in {".css", ".j2", ".js", ".py", ".typed"})
+    package = {f"transformers_foreground/{path.relative_to(source).as_posix()}" for path in parts}
     cards = {f"transformers_foreground/{path.relative_to(ROOT).as_posix()}" for path in ROOT.glob("configs/**/*.yaml")}
     assert len(package) > 100
     assert len(cards) > 10
@@ -145,12 +154,7 @@ def test_the_wheel_has_the_package_and_nothing_else(built: Built) -> None:
     top = built.wheel.name.removesuffix("-py3-none-any.whl")
     left = names - package - cards
     assert package | cards <= names
-    assert {name for name in left if not name.startswith(f"{top}.")} == {
-        "transformers_foreground/py.typed",
-        "transformers_foreground/evaluation/report.css",
-        "transformers_foreground/page/page.js",
-        "transformers_foreground/page/style.css",
-    }
+    assert not [name for name in left if not name.startswith(f"{top}.")]
     assert f"{top}.data/data/share/man/man1/foreground.1" in left
     assert f"{top}.dist-info/licenses/LICENSE" in left
 
@@ -172,7 +176,8 @@ def test_metadata(distribution: PathDistribution) -> None:
     assert metadata["License-Expression"] == "Apache-2.0"
     assert "Typing :: Typed" in metadata.get_all("Classifier")
     assert set(metadata.get_all("Provides-Extra")) == {
-        *("dev", "demo", "eval", "examples", "heif", "matting", "ray", "spark")
+        *("demo", "eval", "examples", "heif", "openvino", "optimum", "ray", "server", "spark"),
+        *("all", "dev", "docs", "test"),
     }
     (command,) = distribution.entry_points
     assert (command.group, command.name) == ("console_scripts", "foreground")
@@ -184,26 +189,22 @@ def test_pythons_are_the_same_everywhere(distribution: PathDistribution) -> None
     classified = [c.removeprefix(prefix) for c in distribution.metadata.get_all("Classifier") if c.startswith(prefix)]
     pythons = [f"3.{minor}" for minor in classified]
     assert distribution.metadata["Requires-Python"] == f">={pythons[0]}"
-    sessions = {}
-    for node in ast.walk(ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8"))):
-        if isinstance(node, ast.FunctionDef):
-            for decorator in node.decorator_list:
-                assert isinstance(decorator, ast.Call)
-                sessions[node.name] = ast.literal_eval(decorator.keywords[0].value)
-    assert sessions == {"newest": pythons, "oldest": pythons[0]}
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"Python {pythons[0]} to {pythons[-1]}." in readme
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    assert workflow["jobs"]["fast"]["strategy"]["matrix"]["python"] == [pythons[0], pythons[-1]]
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    assert f"Python {pythons[0]} to {pythons[-1]}," in page
     assert f'target-version = "py{pythons[0].replace(".", "")}"' in (ROOT / "pyproject.toml").read_text("utf-8")
 
 
 def test_the_oldest_set_is_what_the_metadata_allows(distribution: PathDistribution) -> None:
-    """Every lower bound is one that `nox -s oldest` installs."""
+    """Every lower bound is one that `make test-oldest` installs."""
     lines = (ROOT / "tests" / "constraints-oldest.txt").read_text(encoding="utf-8").splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     bounds = {}
     for requirement in map(Requirement, distribution.requires or ()):
         lowest = [Version(clause.version) for clause in requirement.specifier if clause.operator == ">="]
-        if requirement.marker is None and lowest:
+        ours = requirement.marker is None or requirement.marker.evaluate({"extra": "optimum"})
+        if ours and lowest:
             bounds[canonicalize_name(requirement.name)] = lowest[0]
     assert {canonicalize_name(name): Version(pin) for name, pin in pins.items()} == bounds
 
@@ -245,54 +246,38 @@ def test_all_that_is_declared_is_imported(distribution: PathDistribution) -> Non
     assert _requirements(distribution)[""] <= used
 
 
-def test_dev_brings_what_the_tests_import(distribution: PathDistribution) -> None:
+def test_the_tests_extra_brings_what_they_import(distribution: PathDistribution) -> None:
     extras = _requirements(distribution)
-    brought, optional = extras[""] | extras["dev"], set().union(*extras.values()) | NOT_DECLARED
+    brought, optional = extras[""] | extras["test"], set().union(*extras.values()) | NOT_DECLARED
     found = list(_third_party(ROOT / "tests"))
     assert {package for _, package, _ in found} >= {"pytest", "hypothesis", "ray"}
     for file, package, at_once in found:
         assert package in (brought if at_once else optional), f"{file} imports {package}"
 
 
+def test_all_has_every_extra_for_users_but_optimum(distribution: PathDistribution) -> None:
+    extras = _requirements(distribution)
+    others = extras.keys() - {"", "all", "dev", "docs", "optimum", "test"}
+    assert extras["all"] == set().union(*(extras[name] for name in others)) | extras[""]
+
+
+def test_installing_the_package_alone_brings_neither_torch_nor_optimum(distribution: PathDistribution) -> None:
+    """Nor do the packages that it brings, as far as they are installed here."""
+    waiting, seen = list(_requirements(distribution)[""]), set[str]()
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name in seen:
+            continue
+        seen.add(name)
+        with contextlib.suppress(PackageNotFoundError):  # for another platform
+            for requirement in map(Requirement, requires(name) or ()):
+                if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                    waiting.append(requirement.name)
+    assert {"numpy", "pyarrow", "certifi"} <= seen, "those of others, too"
+    assert not seen & {"torch", "optimum", "optimum-onnx", "gradio", "ray"}
+
+
 def test_every_extra_is_documented(distribution: PathDistribution) -> None:
     pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *ROOT.glob("docs/*.md")))
-    for extra in set(_requirements(distribution)) - {"", "dev"}:
+    for extra in set(_requirements(distribution)) - {"", "all", "dev", "docs", "test"}:
         assert f".[{extra}]'" in pages, extra
-
-
-# --- make audit -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def audit(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """scripts/audit.py."""
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    return import_module("audit")
-
-
-def test_audit_looks_at_what_comes_along(audit: ModuleType) -> None:
-    found = audit.runtime_dependencies("transformers-foreground")
-    assert found.keys() >= {"numpy", "torch", "optimum-onnx", "onnxruntime", "certifi"}, "those of others, too"
-    assert not found.keys() & {"pytest", "ruff", "hatchling", "transformers-foreground"}
-
-
-def test_audit_names_licences_that_ask_for_care(audit: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    licences = {"a": "MIT", "b": "LGPL-3.0-only", "c": "MPL-2.0 AND MIT", "d": "UNKNOWN", "e": "MIT-CMU AND PSF-2.0"}
-    assert not audit.tell_licences(licences, [*licences, "f"])
-    told = capsys.readouterr().out
-    assert "GPL family: b (LGPL-3.0-only)\n" in told
-    assert "permissive: c (MPL-2.0 AND MIT); d (UNKNOWN); f (pip-licenses does not know it)\n" in told
-    assert audit.tell_licences({"a": "MIT"}, ["a"])
-
-
-def test_audit_tells_what_was_not_looked_up(audit: ModuleType) -> None:
-    clean = {"name": "a", "version": "1", "vulns": []}
-    bad = {"name": "b", "version": "2", "vulns": [{"id": "PYSEC-1"}, {"id": "PYSEC-2"}]}
-    skipped = {"name": "c", "skip_reason": "not found on PyPI"}
-    assert audit.verdict([clean]) == ("none (of 1 packages that were looked up).", True)
-    assert audit.verdict([clean, bad]) == ("b 2 (PYSEC-1, PYSEC-2) (of 2 packages that were looked up).", False)
-    assert audit.verdict([clean, skipped]) == ("none (of 1 packages that were looked up). NOT CHECKED: c.", False)
-    assert audit.verdict([skipped]) == (
-        "NOT CHECKED: the service answered for none of 1 (not found on PyPI).",
-        False,
-    )

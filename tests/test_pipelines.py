@@ -1,4 +1,4 @@
-"""The pipeline as people call it: one picture, many pictures, options, errors, lifetime."""
+"""The pipeline as people call it: one image, many images, options, errors, lifetime."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import pytest
 from PIL import Image
 from tiny_models import RMBG_PREPROCESSOR, brightness_model, write_repo
 
-from transformers_foreground import cutout, env, images, pipeline
+from transformers_foreground import Segmenter, cutout, env, pipeline
 from transformers_foreground.errors import (
     DeviceFallbackWarning,
     ForegroundError,
@@ -31,6 +32,8 @@ from transformers_foreground.errors import (
     UnsupportedOptionError,
     UnsupportedTaskError,
 )
+from transformers_foreground.images import decode as images
+from transformers_foreground.runtime import model
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def shade(value: int, size: tuple[int, int] = (20, 10)) -> Image.Image:
     return Image.new("RGB", size, (value, value, value))
 
 
-# --- one picture ------------------------------------------------------------------------------------------------------
+# --- one image ------------------------------------------------------------------------------------------------------
 
 
 def test_the_one_liner(tiny: Path, half_bright: Image.Image) -> None:
@@ -56,12 +59,12 @@ def test_the_one_liner(tiny: Path, half_bright: Image.Image) -> None:
     assert result[0]["mask"].size == (48, 32)
 
 
-def test_a_picture_decoded_with_another_limit(
+def test_a_image_decoded_with_another_limit(
     segmenter: Any, half_bright: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(images.decode.__kwdefaults__, "max_pixels", 1000)
     with pytest.raises(
-        ImageError, match=r"shrink it, or, in Python, pass on images\.decode\(picture, max_pixels=\.\.\.\)"
+        ImageError, match=r"shrink it, or, in Python, pass on images\.decode\(image, max_pixels=\.\.\.\)"
     ):
         segmenter(half_bright)
     decoded = images.decode(half_bright, max_pixels=2000)
@@ -92,7 +95,7 @@ def test_background_removal_replaces_alpha(tiny: Path) -> None:
     assert pipeline("background-removal", "briaai/RMBG-1.4")(picture).getpixel((3, 3)) == (255, 255, 255, 255)
 
 
-# --- many pictures ----------------------------------------------------------------------------------------------------
+# --- many images ----------------------------------------------------------------------------------------------------
 
 
 def test_a_list_gives_a_list_of_lists(segmenter: Any) -> None:
@@ -132,16 +135,30 @@ def test_a_generator_streams_with_bounded_look_ahead(segmenter: Any) -> None:
             read.append(1)
             yield shade(100)
 
+    before = set(threading.enumerate())  # other tests' servers may still be ending theirs
     results = segmenter(endless(), batch_size=2, num_workers=1)
     for _ in range(3):
         next(results)
     assert len(read) <= 20
     results.close()
-    assert not [t for t in threading.enumerate() if t.name.startswith("foreground")]
+    assert not [t for t in set(threading.enumerate()) - before if t.name.startswith("foreground")]
+
+
+@pytest.mark.parametrize("library", ["pyarrow", "pandas"])
+def test_columns_of_encoded_images_stream(library: str, segmenter: Any) -> None:
+    files = []
+    for value in (0, 255):
+        buffer = io.BytesIO()
+        shade(value).save(buffer, "PNG")
+        files.append(buffer.getvalue())
+    module = pytest.importorskip(library)
+    column = module.chunked_array([files[:1], files[1:]]) if library == "pyarrow" else module.Series(files)
+    assert [mask_of(result)[2, 2] for result in segmenter(column)] == [0, 255]
 
 
 def test_torch_datasets_and_columns_stream(segmenter: Any) -> None:
     datasets = pytest.importorskip("datasets")
+    pytest.importorskip("torch")
     from transformers.pipelines.pt_utils import KeyDataset
 
     table = datasets.Dataset.from_dict(
@@ -154,12 +171,12 @@ def test_torch_datasets_and_columns_stream(segmenter: Any) -> None:
 
 
 @pytest.mark.parametrize(("on_error", "left"), [("none", [True, False, True]), ("skip", [True, True])])
-def test_one_bad_picture_does_not_end_the_list(segmenter: Any, on_error: str, left: list[bool]) -> None:
-    results = segmenter([shade(1), b"not a picture", shade(2)], on_error=on_error)
+def test_one_bad_image_does_not_end_the_list(segmenter: Any, on_error: str, left: list[bool]) -> None:
+    results = segmenter([shade(1), b"not an image", shade(2)], on_error=on_error)
     assert [r is not None for r in results] == left
 
 
-def test_a_bad_picture_is_named(segmenter: Any, tmp_path: Path) -> None:
+def test_a_bad_image_is_named(segmenter: Any, tmp_path: Path) -> None:
     (tmp_path / "notes.jpg").write_text("hello")
     with pytest.raises(ImageError, match=r"notes\.jpg"):
         segmenter([shade(1), tmp_path / "notes.jpg"])
@@ -178,7 +195,8 @@ def test_a_bad_picture_is_named(segmenter: Any, tmp_path: Path) -> None:
         ("image-segmentation", {"resampling": "lanczos"}, UnsupportedOptionError, "transformers.js, canvas"),
         ("image-segmentation", {"session_options": {"intraOpNumThreads": 1}}, UnsupportedOptionError, "intra_op_num"),
         ("image-segmentation", {"progressCallback": print}, TypeError, "progressCallback"),
-        ("image-segmentation", {"trust_remote_code": True}, TypeError, "trust_remote_code"),
+        ("image-segmentation", {"devise": "cpu"}, TypeError, "devise"),
+        ("image-segmentation", {"torch_dtype": "float16"}, TypeError, "use dtype="),
     ],
 )
 def test_loading_refuses_what_it_cannot_do(
@@ -206,10 +224,27 @@ def test_calls_refuse_what_they_cannot_do(
         segmenter(shade(1), **options)
 
 
-def test_options_that_transformersjs_ignores_are_ignored(segmenter: Any) -> None:
-    plain = mask_of(segmenter(shade(80))).tobytes()
-    options = {"threshold": 0.1, "mask_threshold": 0.9, "label_ids_to_fuse": [1], "target_sizes": [[1, 1]]}
-    assert mask_of(segmenter(shade(80), **options)).tobytes() == plain
+@pytest.mark.parametrize("option", ["threshold", "mask_threshold", "label_ids_to_fuse", "target_sizes"])
+def test_options_for_classes_are_refused(segmenter: Any, option: str) -> None:
+    assert segmenter(shade(80), **{option: None})
+    with pytest.raises(UnsupportedOptionError, match=rf"{option}=0.1 means nothing .* no classes"):
+        segmenter(shade(80), **{option: 0.1})
+
+
+def test_options_of_other_libraries_are_left_out_with_a_note(tiny: Path, caplog: pytest.LogCaptureFixture) -> None:
+    options = {"trust_remote_code": True, "device_map": "auto", "use_safetensors": True, "low_cpu_mem_usage": True}
+    segmenter = pipeline("image-segmentation", "briaai/RMBG-1.4", **options)  # type: ignore[call-overload]
+    assert mask_of(segmenter(shade(255)))[2, 2] == 255
+    (note,) = [record.getMessage() for record in caplog.records]
+    assert all(name in note for name in options)
+
+
+def test_options_as_a_mapping_as_in_transformersjs(segmenter: Any) -> None:
+    result = segmenter(shade(255), {"subtask": "foreground-extraction", "return_mask": True})
+    assert result.mode == "L"
+    assert segmenter([shade(255)], {"return_mask": True})[0].mode == "L"
+    with pytest.raises(TypeError, match="mapping of options"):
+        segmenter(shade(1), "foreground-extraction")
 
 
 @pytest.mark.parametrize("task", ["image-segmentation", "background-removal"])
@@ -221,7 +256,7 @@ def test_return_mask_gives_the_mask_alone(tiny: Path, task: str) -> None:
 def test_model_input_size_where_the_graph_allows_it(tmp_path: Path, half_bright: Image.Image) -> None:
     folder = write_repo(tmp_path / "m", dtypes={"": brightness_model(size=None)})
     segmenter = pipeline("image-segmentation", folder)
-    assert segmenter.preprocess(half_bright, model_input_size=[8, 24])["pixel_values"].shape == (1, 3, 8, 24)
+    assert segmenter.model.prepare(half_bright, model_input_size=[8, 24]).pixel_values.shape == (1, 3, 8, 24)
     assert mask_of(segmenter(half_bright, model_input_size=[8, 24])).shape == (32, 48)
 
 
@@ -233,7 +268,7 @@ def test_bria_resampling_stretches(segmenter: Any, half_bright: Image.Image) -> 
 
 
 @pytest.mark.parametrize("value", [0, 90, 255])
-def test_a_flat_picture_stays_flat_under_bria(segmenter: Any, value: int) -> None:
+def test_a_flat_image_stays_flat_under_bria(segmenter: Any, value: int) -> None:
     mask = mask_of(segmenter(shade(value), resampling="bria"))
     assert np.ptp(mask) <= 1
 
@@ -242,7 +277,7 @@ def test_missing_device_falls_back_with_one_warning(tiny: Path) -> None:
     with pytest.warns(DeviceFallbackWarning, match="onnxruntime-gpu") as caught:
         segmenter = pipeline("image-segmentation", "briaai/RMBG-1.4", device="cuda")
     assert len(caught) == 1
-    assert segmenter.model.provider == "CPUExecutionProvider"
+    assert segmenter.model.graph.session.get_providers()[0] == "CPUExecutionProvider"
 
 
 def test_wasm_means_q8_as_in_the_browser(tmp_path: Path) -> None:
@@ -255,7 +290,7 @@ def test_wasm_means_q8_as_in_the_browser(tmp_path: Path) -> None:
 def test_session_options_and_env_defaults(tiny: Path) -> None:
     env.backends.onnx = {"intra_op_num_threads": 3, "log_severity_level": 4}
     segmenter = pipeline("image-segmentation", "briaai/RMBG-1.4", session_options={"intra_op_num_threads": 1})
-    options = segmenter.model.session.get_session_options()
+    options = segmenter.model.graph.session.get_session_options()
     assert (options.intra_op_num_threads, options.log_severity_level) == (1, 4)
 
 
@@ -286,9 +321,13 @@ def test_graphs_of_every_kind(made: dict[str, Any], tmp_path: Path, half_bright:
 
 
 def test_a_graph_that_is_no_foreground_model_is_refused(tmp_path: Path) -> None:
+    """Where Optimum works, it may be a model of classes; for the other task it never is."""
     folder = write_repo(tmp_path / "m", dtypes={"": brightness_model(channels=21)})
-    with pytest.raises(InvalidModelError, match="one alpha plane"):
-        pipeline("image-segmentation", folder)
+    with pytest.raises(UnsupportedTaskError, match="one foreground plane"):
+        pipeline("background-removal", folder)
+    if not find_spec("optimum"):
+        with pytest.raises(InvalidModelError, match="one alpha plane"):
+            pipeline("image-segmentation", folder)
 
 
 def test_a_file_that_is_no_graph_is_refused(tiny: Path) -> None:
@@ -321,7 +360,7 @@ def test_an_unknown_model_without_preprocessor_is_refused(tmp_path: Path) -> Non
 def test_a_known_model_without_preprocessor_uses_its_card(tmp_path: Path) -> None:
     folder = write_repo(tmp_path / "m", dtypes={"": brightness_model(size=None)}, preprocessor={})
     segmenter = pipeline("image-segmentation", folder)
-    assert segmenter.processing.size == {"width": 1024, "height": 1024}
+    assert segmenter.model.processing.size == {"width": 1024, "height": 1024}
 
 
 # --- lifetime ---------------------------------------------------------------------------------------------------------
@@ -365,8 +404,8 @@ def test_a_pipeline_pickles_by_what_it_was_made_from(tiny: Path, half_bright: Im
     segmenter = pipeline("image-segmentation", "briaai/RMBG-1.4", session_options={"intra_op_num_threads": 1})
     mask = mask_of(segmenter(half_bright)).tobytes()
     copy = pickle.loads(pickle.dumps(segmenter))
-    assert copy.model.session is not segmenter.model.session
-    assert copy.model.session.get_session_options().intra_op_num_threads == 1
+    assert copy.model.graph.session is not segmenter.model.graph.session
+    assert copy.model.graph.session.get_session_options().intra_op_num_threads == 1
     assert mask_of(copy(half_bright)).tobytes() == mask
 
 
@@ -425,7 +464,7 @@ def test_every_kind_of_input(segmenter: Any, tmp_path: Path, half_bright: Image.
 def test_the_config_option_replaces_the_file(tiny: Path) -> None:
     (tiny / "config.json").write_text("{ not json")
     segmenter = pipeline("image-segmentation", "briaai/RMBG-1.4", config={"model_type": "isnet"})
-    assert segmenter.model.config.model_type == "isnet"
+    assert segmenter.model.config["model_type"] == "isnet"
 
 
 def test_external_weights_beside_the_graph(tmp_path: Path, half_bright: Image.Image) -> None:
@@ -445,4 +484,81 @@ def test_external_weights_beside_the_graph(tmp_path: Path, half_bright: Image.Im
 def test_own_preprocessor_wins_over_the_card(tiny: Path) -> None:
     own = {**RMBG_PREPROCESSOR, "size": {"width": 16, "height": 16}, "image_mean": [0.25, 0.5, 0.5]}
     (tiny / "preprocessor_config.json").write_text(json.dumps(own))
-    assert pipeline("image-segmentation", "briaai/RMBG-1.4").processing.image_mean == (0.25, 0.5, 0.5)
+    assert pipeline("image-segmentation", "briaai/RMBG-1.4").model.processing.image_mean == (0.25, 0.5, 0.5)
+
+
+# --- what other libraries' users do -----------------------------------------------------------------------------------
+
+
+def test_a_model_can_be_saved_onto_itself(tiny: Path, tmp_path: Path) -> None:
+    folder = write_repo(tmp_path / "own")
+    segmenter = pipeline("image-segmentation", folder)
+    segmenter.save_pretrained(folder)
+    assert mask_of(pipeline("image-segmentation", folder)(shade(200)))[0, 0] == mask_of(segmenter(shade(200)))[0, 0]
+
+
+@pytest.mark.parametrize("size", [np.int64(8), [np.int32(8), 8], np.array([8, 8])])
+def test_numpys_whole_numbers_are_whole_numbers(size: Any, tmp_path: Path) -> None:
+    folder = write_repo(tmp_path / "free", dtypes={"": brightness_model(size=None, batch=None)})
+    segmenter = pipeline("image-segmentation", folder, batch_size=np.int64(2))
+    assert segmenter.segmenter.prepare(shade(1), model_input_size=size).pixel_values.shape == (1, 3, 8, 8)
+    assert len(segmenter([shade(1)] * 3, model_input_size=size)) == 3
+
+
+@pytest.mark.parametrize("size", [True, [True, 8], 0, [8], [8.0, 8.0], "8"])
+def test_what_is_no_size_is_refused(size: Any, tmp_path: Path) -> None:
+    folder = write_repo(tmp_path / "free", dtypes={"": brightness_model(size=None, batch=None)})
+    with pytest.raises(UnsupportedOptionError, match="model_input_size"):
+        pipeline("image-segmentation", folder)(shade(1), model_input_size=size)
+
+
+def test_a_config_that_is_no_mapping_is_refused(tiny: Path) -> None:
+    with pytest.raises(TypeError, match=r"config='briaai/RMBG-1\.4'"):
+        pipeline("image-segmentation", "briaai/RMBG-1.4", config="briaai/RMBG-1.4")  # type: ignore[call-overload]
+
+
+def test_no_workers_mean_no_threads(tiny: Path) -> None:
+    before = threading.active_count()
+    assert len(list(Segmenter("briaai/RMBG-1.4", num_workers=0).stream([shade(1)] * 3))) == 3
+    assert threading.active_count() == before
+
+
+def test_what_was_unpickled_pickles_to_the_same_bytes(segmenter: Any) -> None:
+    once = pickle.dumps(segmenter)
+    assert pickle.dumps(pickle.loads(once)) == once
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_process_forked_while_another_thread_opens_the_model(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opening, forked, parent, open_graph = threading.Event(), threading.Event(), os.getpid(), model.open_graph
+
+    def slow(*args: Any) -> Any:
+        if os.getpid() == parent:
+            opening.set()
+            forked.wait(20)
+        return open_graph(*args)
+
+    monkeypatch.setattr(model, "open_graph", slow)
+    segmenter = Segmenter("briaai/RMBG-1.4", session_options={"intra_op_num_threads": 1})
+    thread = threading.Thread(target=segmenter.open)
+    thread.start()
+    opening.wait(20)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)  # ends it where it hangs
+        status = 1
+        try:
+            status = 7 if segmenter(shade(90)).mask.shape == (10, 20) else 2
+        finally:
+            os._exit(status)
+    forked.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_moving_keeps_what_was_asked_for(tiny: Path) -> None:
+    segmenter = Segmenter("briaai/RMBG-1.4", strict=True)
+    with pytest.raises(UnsupportedDeviceError):
+        segmenter.to("cuda:0")
+    assert mask_of([{"mask": segmenter(shade(200)).mask}])[0, 0] == 200

@@ -21,8 +21,10 @@ import asyncio, contextlib, importlib, json, os, pkgutil, select, signal, socket
 
 for name in (
     "PIL.Image PIL.ImageCms av cv2 datasets fsspec gradio huggingface_hub multiprocess numpy onnx onnxruntime "
-    "optimum.onnxruntime optimum.pipelines pillow_heif py_sod_metrics pyarrow.fs pyarrow.parquet pymatting pyspark "
-    "ray.data requests rich.progress scipy.ndimage torch transformers typer uvicorn yaml"
+    "optimum.onnxruntime optimum.pipelines pillow_heif py_sod_metrics pyarrow.fs pyarrow.parquet pyspark "
+    "ray.data requests rich.progress scipy.ndimage torch torch.distributed.checkpoint transformers "
+    "transformers.pipelines "
+    "typer uvicorn yaml"
 ).split():
     with contextlib.suppress(ImportError):
         importlib.import_module(name)
@@ -78,8 +80,8 @@ def _python(code: str, *arguments: object, folder: Path, **environment: str) -> 
 def test_without_what_only_posix_has(tiny: Path, half_bright: Image.Image, tmp_path: Path) -> None:
     for name in ("a.jpg", "b.png", "c.webp"):
         half_bright.save(tmp_path / name)
-    pictures = [*("a.jpg", "b.png", "c.webp"), "--model", tiny, "--json", "-o", "out", "--log", "log.jsonl"]
-    lines = _python(WITHOUT_POSIX, *pictures, folder=tmp_path)
+    images = [*("a.jpg", "b.png", "c.webp"), "--model", tiny, "--json", "-o", "out", "--log", "log.jsonl"]
+    lines = _python(WITHOUT_POSIX, *images, folder=tmp_path)
     modules, missing = json.loads(lines[0])
     assert modules > 100
     assert set(missing) <= {"gradio", "fastapi", "starlette", "uvicorn", "pyspark", "ray"}, "only extras may be missing"
@@ -108,15 +110,15 @@ def test_letters_that_an_old_encoding_lacks(tmp_path: Path) -> None:
     ],
 )
 def test_names_from_urls_are_files_names_on_windows(url: str, result: str) -> None:
-    (job,) = plan([url], None, "cutout")
+    (job,) = plan([url], None, "cutout").jobs
     assert str(job.target) == result
 
 
 def test_a_drive_that_is_not_there(half_bright: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     half_bright.save(tmp_path / "a.png")
-    (job,) = plan([str(tmp_path / "a.png")], str(tmp_path / "drive" / "out.png"), "cutout")
-    exists = Path.exists
-    monkeypatch.setattr(Path, "exists", lambda path, **_: path == tmp_path / "a.png" and exists(path))
+    (job,) = plan([str(tmp_path / "a.png")], str(tmp_path / "drive" / "out.png"), "cutout").jobs
+    exists = os.path.exists
+    monkeypatch.setattr(os.path, "exists", lambda path: Path(path) == tmp_path / "a.png" and exists(path))
     error = problem(job, force=False)
     assert isinstance(error, ImageError)
     assert "drive is not a folder" in str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from PIL import Image
 from tiny_models import write_repo
 
 from transformers_foreground.errors import ImageError
-from transformers_foreground.images import DecodedImage, decode
+from transformers_foreground.images.decode import DecodedImage, decode
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts/reliability"
 linux = pytest.mark.skipif(sys.platform != "linux", reason="scripts/reliability reads /proc and sets Linux's limits")
@@ -37,7 +38,7 @@ def model(tmp_path: Path) -> str:
 
 
 @linux
-def test_hostile_and_broken_pictures(tmp_path: Path, model: str) -> None:
+def test_hostile_and_broken_images(tmp_path: Path, model: str) -> None:
     """Each gives a mask of its size or an error that names it, within 6 GB."""
     import damage
 
@@ -77,12 +78,36 @@ def test_disks_that_take_nothing(tmp_path: Path, model: str) -> None:
 
 @linux
 def test_evaluations_that_are_killed(tmp_path: Path, model: str) -> None:
-    pytest.importorskip("py_sod_metrics", reason="the extra [eval] has a venv of its own: make test-eval")
+    pytest.importorskip("py_sod_metrics", reason="py_sod_metrics is not installed: pip install -e '.[eval]'")
     import batches
 
     found = batches.evaluation_kills(tmp_path, model, count=10, times=2, seed=3)
     assert found is not None
     assert found["most"] <= 10
+
+
+@linux
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("foreground FOLDER --resume", signal.SIGTERM),
+        ("foreground FOLDER --watch", signal.SIGHUP),
+        ("foreground map --resume", signal.SIGINT),
+        ("foreground serve", signal.SIGKILL),
+    ],
+)
+def test_commands_that_are_ended(
+    name: str, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One signal for each; the script tries all."""
+    import signals
+
+    case = signals.cases().get(name)
+    if case is None:
+        pytest.skip("an extra is not installed")
+    monkeypatch.setattr(signals, "SIGNALS", (number,))
+    monkeypatch.setattr(signals, "cases", lambda: {name: case})
+    assert signals.matrix(tmp_path, count=8, times=1, seed=1)[name]["times"] == 1
 
 
 @linux

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,19 @@ import numpy as np
 import pytest
 from hub_server import HubServer
 from PIL import Image
-from tiny_models import RMBG_CONFIG, brightness_model, files_of, write_repo
+from tiny_models import brightness_model, files_of, write_repo
 
-from transformers_foreground import ORTModelForForegroundExtraction, pipeline, register
-from transformers_foreground.pipelines import BackgroundRemovalPipeline, ForegroundExtractionPipeline
+from transformers_foreground import (
+    ForegroundConfig,
+    ForegroundImageProcessor,
+    ForegroundPipeline,
+    ORTModelForForegroundExtraction,
+    RemovalPipeline,
+    Segmenter,
+    pipeline,
+    register,
+)
+from transformers_foreground.adapters.pipelines import BackgroundRemovalPipeline, ForegroundExtractionPipeline
 
 
 @pytest.fixture(autouse=True)
@@ -55,14 +65,32 @@ def _through_optimum_pipelines(folder: Path, task: str) -> Any:
     return optimum_pipeline(task, str(folder), accelerator="ort")
 
 
-WAYS = [_through_ours, _through_transformers, _through_optimum_onnxruntime, _through_optimum_pipelines]
+def _optimum_works() -> bool:
+    try:
+        import optimum.onnxruntime  # noqa: F401
+    except (ImportError, RuntimeError):  # optimum-onnx 0.1.0 beside transformers 5
+        return False
+    return True
+
+
+needs_optimum = pytest.mark.skipif(not _optimum_works(), reason="only transformers 4 has Optimum beside it")
+OPTIMUM_WAYS = [
+    pytest.param(way, marks=needs_optimum) for way in (_through_optimum_onnxruntime, _through_optimum_pipelines)
+]
+WAYS = [_through_ours, _through_transformers, *OPTIMUM_WAYS]
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_image_segmentation_gives_the_mask(way: Any, tiny: Path, half_bright: Image.Image) -> None:
     segmenter = way(tiny, "image-segmentation")
-    assert type(segmenter) is ForegroundExtractionPipeline
-    assert isinstance(segmenter.model, ORTModelForForegroundExtraction)
+    if way is _through_ours:
+        assert type(segmenter) is ForegroundPipeline
+        assert isinstance(segmenter.model, Segmenter)
+    else:
+        assert type(segmenter) is ForegroundExtractionPipeline
+        assert isinstance(segmenter.model, ORTModelForForegroundExtraction)
+    assert segmenter.task == "image-segmentation"
+    assert segmenter.image_processor(half_bright)["pixel_values"].shape == (1, 3, 16, 16)
     (result,) = segmenter(half_bright, subtask="foreground-extraction")
     assert list(result) == ["label", "score", "mask"]
     assert result["label"] is None
@@ -77,7 +105,7 @@ def test_image_segmentation_gives_the_mask(way: Any, tiny: Path, half_bright: Im
 @pytest.mark.parametrize("way", WAYS)
 def test_background_removal_gives_rgba(way: Any, tiny: Path, half_bright: Image.Image) -> None:
     remover = way(tiny, "background-removal")
-    assert type(remover) is BackgroundRemovalPipeline
+    assert type(remover) is (RemovalPipeline if way is _through_ours else BackgroundRemovalPipeline)
     result = remover(half_bright)
     assert result.mode == "RGBA"
     assert result.size == half_bright.size
@@ -92,7 +120,9 @@ def test_all_ways_are_silent(way: Any, tiny: Path, caplog: pytest.LogCaptureFixt
         logging.getLogger(name).propagate = True
     with caplog.at_level(logging.WARNING):
         way(tiny, "image-segmentation")
-    noise = [r.getMessage() for r in caplog.records if "Device set to use" not in r.getMessage()]
+    # transformers 4 advises to use a fast image processor, which is not ours to silence.
+    known = ("Device set to use", "Using a slow image processor")
+    noise = [r.getMessage() for r in caplog.records if not r.getMessage().startswith(known)]
     assert noise == []
 
 
@@ -105,12 +135,30 @@ def test_register_twice_is_the_same_as_once(tiny: Path) -> None:
     assert PIPELINE_REGISTRY.supported_tasks["image-segmentation"] == before
 
 
-@pytest.mark.parametrize("model_type", ["isnet", "u2netp", "foreground-extraction", "something-new", None])
-def test_other_model_types_load_through_our_factory(
-    model_type: str | None, tmp_path: Path, half_bright: Image.Image
+@pytest.mark.parametrize(
+    ("way", "model_type"),
+    [
+        *product(
+            [_through_ours, _through_transformers], ["segformer", "swin", "custom", "isnet", "foreground-extraction"]
+        ),
+        (_through_ours, None),  # transformers reads the type before it asks anybody: see the next test
+    ],
+)
+def test_the_graph_decides_and_not_the_model_type(
+    way: Any, model_type: str | None, tmp_path: Path, half_bright: Image.Image
 ) -> None:
-    config = {"model_type": model_type} if model_type else {}
-    segmenter = pipeline("image-segmentation", write_repo(tmp_path / "any" / "model", config=config))
+    """People write these for Transformers.js, beside the architecture that transformers does not know."""
+    config = {"architectures": ["BriaRMBG"], **({"model_type": model_type} if model_type else {})}
+    segmenter = way(write_repo(tmp_path / "any" / "model", config=config), "image-segmentation")
+    assert np.asarray(segmenter(half_bright)[0]["mask"])[16, 4] >= 254
+
+
+def test_a_config_without_model_type_is_named_to_transformers(tmp_path: Path, half_bright: Image.Image) -> None:
+    import transformers
+
+    register()
+    folder = write_repo(tmp_path / "any" / "model", config={"architectures": ["Other"]})
+    segmenter = transformers.pipeline("image-segmentation", str(folder), config=ForegroundConfig())
     assert np.asarray(segmenter(half_bright)[0]["mask"])[16, 4] >= 254
 
 
@@ -175,9 +223,9 @@ import transformers
 from PIL import Image
 pipe = transformers.pipeline("image-segmentation", sys.argv[1])
 options = json.loads(sys.argv[4])
-picture = Image.linear_gradient("L").resize((80, 60)).convert("RGB")
-out = pipe(picture, **options)
-many = pipe([picture, picture.rotate(90)], **options)
+image = Image.linear_gradient("L").resize((80, 60)).convert("RGB")
+out = pipe(image, **options)
+many = pipe([image, image.rotate(90)], **options)
 def plain(results):
     return [[r["label"], None if r["score"] is None else round(float(r["score"]), 6),
              hashlib.sha256(r["mask"].tobytes()).hexdigest(), r["mask"].size] for r in results]
@@ -228,6 +276,7 @@ def segformer_onnx(tmp_path: Path) -> Path:
     return folder
 
 
+@needs_optimum
 @pytest.mark.parametrize("way", [_through_ours, _through_optimum_onnxruntime])
 def test_a_segformer_export_stays_semantic(way: Any, segformer_onnx: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from optimum.onnxruntime import ORTModelForSemanticSegmentation
@@ -252,10 +301,10 @@ def test_save_and_load_again(what: str, tiny: Path, tmp_path: Path, half_bright:
     assert (saved / "onnx" / "model.onnx").is_file()
     assert not list(saved.rglob("*.py")), "code was saved beside the model"
     config = json.loads((saved / "config.json").read_text())
-    assert config["model_type"] == RMBG_CONFIG["model_type"]
+    assert config["model_type"] == "isnet"  # Transformers.js refuses RMBG-1.4's own
     assert "auto_map" not in config
     assert not config.get("custom_pipelines")
-    for way in WAYS:
+    for way in (_through_ours, _through_transformers):
         again = way(saved, "image-segmentation")
         assert again(half_bright)[0]["mask"].tobytes() == segmenter(half_bright)[0]["mask"].tobytes()
 
@@ -279,6 +328,16 @@ def test_processor_loads_from_both_layouts(nested: bool, tmp_path: Path) -> None
         8,
         8,
     )
+
+
+def test_reshaped_input_sizes_are_those_before_padding() -> None:
+    from transformers_foreground import ForegroundImageProcessor
+
+    processor = ForegroundImageProcessor(size={"longest_edge": 24}, do_pad=True, pad_size={"width": 40, "height": 32})
+    features = processor([Image.new("RGB", (30, 20)), Image.new("RGB", (10, 20))])
+    assert features["pixel_values"].shape == (2, 3, 32, 40)
+    assert features["original_sizes"] == [(20, 30), (20, 10)]
+    assert features["reshaped_input_sizes"] == [(16, 24), (24, 12)]
 
 
 # --- by id, from a Hub ------------------------------------------------------------------------------------------
@@ -311,14 +370,16 @@ def test_by_id_online_then_offline(tmp_path: Path) -> None:
             {**files_of(write_repo(tmp_path / "src")), "MyConfig.py": b"raise SystemExit(9)"},
         )
         environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": hub.url}
-        for way in ("ours", "transformers", "optimum.onnxruntime", "optimum"):
+        optimum = ("optimum.onnxruntime", "optimum") if _optimum_works() else ()
+        for way in ("ours", "transformers", *optimum):
             for offline in ("", "1"):
                 done = subprocess.run(
                     [sys.executable, "-c", _BY_ID, way],
                     env={**environment, "HF_HUB_OFFLINE": offline or "0"},
                     cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
                 )  # fmt: skip
-                assert "RESULT (30, 20) 255 ForegroundExtractionPipeline" in done.stdout, (
+                name = "ForegroundPipeline" if way == "ours" else "ForegroundExtractionPipeline"
+                assert f"RESULT (30, 20) 255 {name}" in done.stdout, (
                     way,
                     offline,
                     done.stderr,
@@ -337,3 +398,64 @@ def test_several_dtypes_through_transformers(tmp_path: Path) -> None:
     assert transformers.pipeline("image-segmentation", folder, dtype="q8").model.graph.output_name == "quantised"
     with pytest.raises(ModelFileNotFoundError, match="It has: fp32, q8"):
         transformers.pipeline("image-segmentation", folder, dtype="fp16")
+
+
+# --- what transformers' users do --------------------------------------------------------------------------------------
+
+
+def test_each_pipeline_has_its_own_image_processor(tmp_path: Path) -> None:
+    import transformers
+
+    register()
+    folder = write_repo(tmp_path / "free", dtypes={"": brightness_model(size=None, batch=None)})
+    image = Image.effect_noise((64, 64), 90).convert("RGB")
+
+    def processor(side: int) -> ForegroundImageProcessor:
+        size = {"width": side, "height": side}
+        return ForegroundImageProcessor(size=size, image_mean=[0.5] * 3, image_std=[1, 1, 1])
+
+    def mask(pipe: Any) -> bytes:
+        return bytes(pipe(image)[0]["mask"].tobytes())
+
+    shared = ORTModelForForegroundExtraction.from_pretrained(folder)
+    pipes = [
+        transformers.pipeline("image-segmentation", shared, image_processor=processor(side)) for side in (16, 32, 48)
+    ]
+    small, middle, large = map(mask, pipes)
+    assert len({small, middle, large}) == 3
+    pipes[0].image_processor = processor(32)
+    pipes[1].image_processor.size = {"width": 48, "height": 48}
+    assert [mask(pipe) for pipe in pipes] == [middle, large, large]
+    assert pipes[1].image_processor.to_dict()["size"] == {"width": 48, "height": 48}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"device_map": "auto"},
+        {"model_kwargs": {"low_cpu_mem_usage": True, "use_safetensors": True}},
+        {"model_kwargs": {"attn_implementation": "sdpa", "quantization_config": None}},
+    ],
+)
+def test_what_means_nothing_here_is_left_out(options: dict[str, Any], tiny: Path, half_bright: Image.Image) -> None:
+    import transformers
+
+    register()
+    segmenter = transformers.pipeline("image-segmentation", str(tiny), **options)
+    assert isinstance(segmenter, ForegroundExtractionPipeline)
+    assert segmenter(half_bright)[0]["mask"].size == half_bright.size
+
+
+def test_the_model_takes_bfloat16(tiny: Path) -> None:
+    torch = pytest.importorskip("torch")
+    model = ORTModelForForegroundExtraction.from_pretrained(tiny)
+    values = torch.zeros(1, 3, 16, 16, dtype=torch.bfloat16)
+    assert model(values).alpha.flatten()[0] == pytest.approx(0.5)
+
+
+def test_transformers_pipelines_can_be_saved_onto_themselves(tmp_path: Path, half_bright: Image.Image) -> None:
+    folder = write_repo(tmp_path / "own")
+    before = _through_transformers(folder, "image-segmentation")
+    expected = before(half_bright)[0]["mask"].tobytes()
+    before.save_pretrained(folder)
+    assert _through_transformers(folder, "image-segmentation")(half_bright)[0]["mask"].tobytes() == expected

@@ -1,4 +1,4 @@
-"""Makers of tiny pictures, of tiny data sets with a truth, and of recipes for them."""
+"""Makers of tiny images, of tiny data sets with a truth, and of recipes for them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Makers of tiny ONNX models, laid out as repositories.
 
-The plane that they give is the picture's own brightness, so a mask can be predicted: bright is foreground.
+The plane that they give is the image's own brightness, so a mask can be predicted: bright is foreground.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from transformers_foreground.segmenter import Segmenter
 
 # What briaai/RMBG-1.4 has at revision 22532af, with an architecture and code that are not to be run.
 RMBG_CONFIG: dict[str, Any] = {
@@ -133,3 +135,8 @@ def write_repo(
 def files_of(folder: Path) -> dict[str, bytes]:
     """Return a folder's files, for a server: path to contents."""
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def opened(model: Any, **options: Any) -> Segmenter:
+    """Return a model whose session is open."""
+    return Segmenter(model, **options).open()

@@ -32,7 +32,7 @@ def describe(threads: int, command: Sequence[str]) -> dict[str, object]:
         "commit": _git("rev-parse", "--short", "HEAD"),
         "changed": bool(_git("status", "--porcelain", "src")),
         "threads": threads,
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "load": os.getloadavg()[0],
         "command": " ".join(["python", *(part.removeprefix(f"{os.getcwd()}/") for part in command)]),
         "executable": sys.executable,
@@ -40,7 +40,7 @@ def describe(threads: int, command: Sequence[str]) -> dict[str, object]:
 
 
 def settle(limit: float = 90.0) -> None:
-    """Wait, for a while at most, until what was done so far (pictures, installs) no longer shows in the load."""
+    """Wait, for a while at most, until what was done so far (images, installs) no longer shows in the load."""
     start = time.perf_counter()
     while os.getloadavg()[0] > QUIET and time.perf_counter() - start < limit:
         time.sleep(5)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ MODEL = ROOT / "models" / "imgly" / "isnet-general-use"
 MODEL_ID = "briaai/RMBG-1.4"  # what Transformers.js is told, since IS-Net is laid out as this for it
 
 REMBG = "rembg[cpu,cli]==2.0.86"
-TRANSFORMERS_JS = {"@huggingface/transformers": "4.3.1"}
+REMBG_OPENVINO = "onnxruntime-openvino==1.24.1"
+TRANSFORMERS_JS = {"@huggingface/transformers": "4.3.2"}
 IMGLY = {"@imgly/background-removal-node": "1.4.5"}
 IMGLY_SHARP = "0.33.5"
 JS = {"transformers": "transformers.js", "imgly": "imgly"}
@@ -50,7 +52,7 @@ class Peer:
         name: As in the tables.
         what: What it is and runs, for the report.
         command: Starts its worker.
-        once: Starts it for one picture, from nothing, as a user would; `{input}` and `{output}` are replaced.
+        once: Starts it for one image, from nothing, as a user would; `{input}` and `{output}` are replaced.
         environment: Variables beside the usual ones.
         ours: Whether it is this package.
         low: Whether it runs in reduced precision.
@@ -74,12 +76,10 @@ class Setup:
     Attributes:
         model: IS-Net's folder, laid out as on the Hub.
         threads: Threads for each peer.
-        openvino_python: An interpreter that has onnxruntime-openvino.
     """
 
     model: Path
     threads: int
-    openvino_python: str | None
 
     @property
     def onnx(self) -> Path:
@@ -87,48 +87,65 @@ class Setup:
         return self.model / "onnx" / "model.onnx"
 
 
-def ours(setup: Setup, dtype: str, device: str = "cpu", python: str = sys.executable) -> Peer:
-    """This package, at one dtype on one device."""
-    openvino, name = device == "openvino", f"ours {dtype}"
+def ours(setup: Setup, name: str, device: str, dtype: str) -> Peer:
+    """This package, at one dtype on one device; `decontaminate` and all else are its command's defaults."""
     tail = ["--model", str(setup.model), "--device", device, "--dtype", dtype, "--force", "--quiet"]
     return Peer(
-        "ours openvino" if openvino else name,
-        f"this package, device={device!r}, dtype={dtype!r}" + (" (bf16 inside, where the CPU has it)" * openvino),
-        [python, str(HERE / "run_ours.py"), str(setup.model), device, dtype],
-        [python, "-c", "from transformers_foreground.cli import main; main()", "{input}", "-o", "{output}", *tail],
+        f"ours {name}",
+        f"this package, device={device!r}, dtype={dtype!r}" + (": the command's defaults" if name == "auto" else ""),
+        [sys.executable, str(HERE / "run_ours.py"), str(setup.model), device, dtype],
+        [
+            sys.executable,
+            "-c",
+            "from transformers_foreground.cli import main; main()",
+            "{input}",
+            "-o",
+            "{output}",
+            *tail,
+        ],
         {"PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"},
         ours=True,
-        low=openvino or dtype != "fp32",
+        low=dtype != "fp32",
     )
 
 
 def bare(setup: Setup) -> Peer:
-    """ONNX Runtime alone, without a picture."""
+    """ONNX Runtime alone, without an image."""
     command = [sys.executable, str(HERE / "run_bare.py"), str(setup.onnx), str(setup.threads)]
     return Peer(
         "bare session", "`session.run` alone on values prepared beforehand, fp32: the floor", command, floor=True
     )
 
 
-def rembg(setup: Setup) -> Peer:
-    """Install rembg in a venv of its own; it gets the same ONNX file, with IS-Net's preprocessing (`dis_custom`)."""
-    venv, home = WORK / "rembg", WORK / "rembg-home"
+def rembg(setup: Setup, engine: str = "cpu") -> Peer:
+    """Install rembg in a venv of its own; it gets the same ONNX file, with IS-Net's preprocessing (`dis_custom`).
+
+    Args:
+        setup: What the command line decides.
+        engine: "cpu" for its extra of that name; "openvino" for ONNX Runtime with the OpenVINO provider, which it takes
+            by itself where it is installed, in the precision that OpenVINO chooses.
+    """
+    name = "rembg" if engine == "cpu" else f"rembg {engine}"
+    packages = [REMBG] if engine == "cpu" else [REMBG.replace("[cpu,", "["), REMBG_OPENVINO]
+    venv, home = WORK / name.replace(" ", "-"), WORK / "rembg-home"
     binary, done = venv / "bin" / "rembg", venv / "installed"
-    if not done.exists() or done.read_text() != REMBG:
+    if not done.exists() or done.read_text() != " ".join(packages):
         _run([sys.executable, "-m", "venv", str(venv)], "python -m venv")
-        _run([str(venv / "bin" / "pip"), "install", "--quiet", REMBG], "pip install")
-        done.write_text(REMBG)
+        _run([str(venv / "bin" / "pip"), "install", "--quiet", *packages], "pip install")
+        done.write_text(" ".join(packages))
     home.mkdir(parents=True, exist_ok=True)
     link = home / setup.onnx.name
     link.unlink(missing_ok=True)
     link.symlink_to(setup.onnx)
     extras = json.dumps({"model_path": str(link)})
+    what = f"`pip install '{' '.join(packages)}'`; session `dis_custom` with the same fp32 file"
     return Peer(
-        "rembg",
-        f"`{REMBG}` from PyPI; session `dis_custom` with the same fp32 file; `remove(bytes)` as `rembg p` calls it",
+        name,
+        f"{what}; `remove(bytes)` as `rembg p` calls it",
         [str(venv / "bin" / "python"), str(HERE / "run_rembg.py"), str(setup.onnx)],
         [str(binary), "i", "-m", "dis_custom", "-x", extras, "{input}", "{output}"],
         {"U2NET_HOME": str(home), "OMP_NUM_THREADS": str(setup.threads), "MODEL_CHECKSUM_DISABLED": "1"},
+        low=engine != "cpu",
     )
 
 
@@ -205,18 +222,20 @@ def environment(peer: Peer) -> dict[str, str]:
 def all_peers(setup: Setup) -> tuple[list[Peer], dict[str, str]]:
     """Install and list what can be measured here; and for what cannot, why."""
     found, missing = [bare(setup)], {}
-    for install, name in ((rembg, "rembg"), (transformers_js, "transformers.js"), (imgly, "imgly")):
+    rembg_openvino = partial(rembg, engine="openvino")
+    for install, name in (
+        (rembg, "rembg"),
+        (rembg_openvino, "rembg openvino"),
+        (transformers_js, "transformers.js"),
+        (imgly, "imgly"),
+    ):
         try:
             found.append(install(setup))
         except (CannotInstallError, OSError) as error:
             missing[name] = str(error)
-    found.append(ours(setup, "fp32"))
+    found += [ours(setup, "auto", "auto", "auto"), ours(setup, "fp32", "cpu", "fp32")]
     if (setup.model / "onnx" / "model_int8.onnx").exists():
-        found.append(ours(setup, "int8"))
+        found.append(ours(setup, "int8-checked", "auto", "int8-checked"))
     else:
-        missing["ours int8"] = "the model has no onnx/model_int8.onnx: make it with `foreground quantize`"
-    if setup.openvino_python:
-        found.append(ours(setup, "fp32", "openvino", setup.openvino_python))
-    else:
-        missing["ours openvino"] = "--openvino-python was not given"
+        missing["ours int8-checked"] = "the model has no onnx/model_int8.onnx: make it with `foreground quantize`"
     return found, missing

@@ -58,7 +58,7 @@ def sizes(folder: Path, scenes: int) -> dict[str, list[Path]]:
 
 
 def many(folder: Path, count: int, megapixels: float, scenes: int = len(SCENES)) -> list[Path]:
-    """Make a folder of different pictures of one size, made of the scenes in turn."""
+    """Make a folder of different images of one size, made of the scenes in turn."""
     chosen = originals(folder / "originals", SCENES[:scenes])
     target = folder / f"folder-{megapixels:g}mp"
     return [photo(chosen[i % len(chosen)], megapixels, i + 1, target) for i in range(count)]

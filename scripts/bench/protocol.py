@@ -18,7 +18,7 @@ def serve(cutout: Cutout, folder: Folder | None = None, about: Mapping[str, Any]
     """Answer requests until standard input ends.
 
     Args:
-        cutout: Does one picture.
+        cutout: Does one image.
         folder: Does many, in the peer's natural way; one after another by default.
         about: Versions and the like, said first.
     """

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from targets import paired, per_picture, relative, results, settled
+from targets import paired, per_image, relative, results, settled
 
 Data = Mapping[str, Any]
 Table = Callable[[Sequence[str], Iterable[Sequence[object]]], list[str]]
@@ -14,13 +14,13 @@ NONE = "–"
 
 
 def warm(data: Data, table: Table) -> list[str]:
-    """One picture at a time."""
+    """One image at a time."""
     found = results(data, "warm").get("all")
     if not found:
         return []
     labels = list(found["seconds"])
     lines = [
-        "## One picture, warm",
+        "## One image, warm",
         "",
         "Seconds from a JPEG to a PNG on disk: median (least), and against ours fp32.",
         "",
@@ -48,7 +48,7 @@ def warm(data: Data, table: Table) -> list[str]:
 
 
 def folder(data: Data, table: Table) -> list[str]:
-    """Many large pictures."""
+    """Many large images."""
     found = results(data, "folder")
     if not found:
         return []
@@ -56,8 +56,8 @@ def folder(data: Data, table: Table) -> list[str]:
     rows = [
         (
             name,
-            f"{per_picture(entry):.2f}",
-            f"{60 / per_picture(entry):.0f}",
+            f"{per_image(entry):.2f}",
+            f"{60 / per_image(entry):.0f}",
             f"{median(entry['bare']):.2f}",
             f"{1 / relative(entry):.0%}",
             f"{entry['peak']:,.0f}",
@@ -76,7 +76,7 @@ def folder(data: Data, table: Table) -> list[str]:
 
 
 def bound(data: Data, found: Data) -> list[str]:
-    """What a folder in fp32 can reach at best, from the profile of a single picture."""
+    """What a folder in fp32 can reach at best, from the profile of a single image."""
     profile = results(data, "overhead").get("ours fp32")
     if not profile or "ours fp32" not in found:
         return []
@@ -85,7 +85,7 @@ def bound(data: Data, found: Data) -> list[str]:
     cores = data["machine"]["threads"]
     best = forward / (forward + beside / cores)
     return [
-        f"The forward keeps all {cores} cores busy. What is done besides ({beside:.2f} s of one core for each picture, "
+        f"The forward keeps all {cores} cores busy. What is done besides ({beside:.2f} s of one core for each image, "
         "most of it PNG's encoding; see [the stages](#where-the-time-goes)) takes its time from them: "
         f"{best:.0%} is the most that overlap can give in fp32 here. What is lost beyond that was not traced.",
         "",
@@ -114,7 +114,7 @@ def cold(data: Data, table: Table) -> list[str]:
 
 
 def overhead(data: Data, table: Table) -> list[str]:
-    """Where a picture's time goes."""
+    """Where an image's time goes."""
     lines = ["## Where the time goes", ""]
     for name, entry in results(data, "overhead").items():
         seconds, stages = entry["seconds"], entry["stages"]
@@ -138,7 +138,7 @@ def overhead(data: Data, table: Table) -> list[str]:
 
 
 def growth(data: Data, table: Table) -> list[str]:
-    """How cost grows: with pixels, with pictures, with workers."""
+    """How cost grows: with pixels, with images, with workers."""
     lines: list[str] = []
     seconds = results(data, "warm").get("all", {}).get("seconds", {})
     if seconds and all("bare session" in entry for entry in seconds.values()):
@@ -153,43 +153,18 @@ def growth(data: Data, table: Table) -> list[str]:
         shown = [point for point in rss if point[0] in marks or point is rss[-1]]
         early, late = settled(rss)
         lines += [
-            f"**With pictures**: resident memory of the stream, {name}, small pictures of changing size "
+            f"**With images**: resident memory of the stream, {name}, small images of changing size "
             f"(most in the first tenth: {early:,.0f} MB; later: {late:,.0f} MB).",
             "",
-            *table(("pictures", *(f"{count}" for count, _ in shown)), [("MB", *(f"{mb:,.0f}" for _, mb in shown))]),
+            *table(("images", *(f"{count}" for count, _ in shown)), [("MB", *(f"{mb:,.0f}" for _, mb in shown))]),
         ]
     found = results(data, "workers")
     if found:
         first = next(iter(found.values()))
-        rows = [(count, f"{per_picture(entry):.2f}", f"{entry['peak']:,.0f}") for count, entry in found.items()]
-        lines += [f"**With workers**: {first['count']} pictures of 12 MP, {first['model']}; 0 is without threads.", ""]
+        rows = [(count, f"{per_image(entry):.2f}", f"{entry['peak']:,.0f}") for count, entry in found.items()]
+        lines += [f"**With workers**: {first['count']} images of 12 MP, {first['model']}; 0 is without threads.", ""]
         lines += table(("workers", "s each", "peak MB"), rows)
     return ["## How cost grows", "", *lines] if lines else []
-
-
-def choices(data: Data, table: Table) -> list[str]:
-    """What was chosen on evidence."""
-    found = results(data, "choices")
-    lines: list[str] = []
-    if "png" in found:
-        rows = [(name, f"{median(e['seconds']):.2f}", f"{e['MB']:.1f}") for name, e in found["png"].items()]
-        text = (
-            "**PNG** of a 12-megapixel cut-out, with hidden pixels blanked or kept; Pillow's level and zlib's strategy."
-        )
-        lines += [text, "", *table(("", "s", "MB"), rows)]
-    rows = []
-    for name in [key.split(": ", 1)[1] for key in found if key.startswith("memory: ")]:
-        timing, memory = found.get(f"session: {name}"), found[f"memory: {name}"]
-        ratio = f"{paired(timing['variant'], timing['base']):.3f}×" if timing else "1"
-        rows.append((name, ratio, f"{memory['opened']:,.0f}", f"{memory['peak']:,.0f}", f"{memory['after']:,.0f}"))
-    if rows:
-        text = "**Session options**, fp32: time of a run against the plain session's (in turn), and memory in MB."
-        lines += [text, "", *table(("", "time", "opened", "peak", "after"), rows)]
-    if "loading" in found:
-        loading = [(name, f"{median(runs):.2f}") for name, runs in found["loading"].items()]
-        lines += ["**Opening the file**, against one that ONNX Runtime optimised and wrote before.", ""]
-        lines += table(("", "s"), loading)
-    return ["## Choices", "", *lines] if lines else []
 
 
 def agreement(data: Data, table: Table) -> list[str]:
@@ -198,7 +173,7 @@ def agreement(data: Data, table: Table) -> list[str]:
     if not found:
         return []
     rows = [(name, f"{entry['difference']:.4f}", f"{entry['worst_iou']:.3f}") for name, entry in found.items()]
-    text = "Alpha against ours in fp32, on the 2-megapixel pictures: a check that all run the same network, fed as it "
+    text = "Alpha against ours in fp32, on the 2-megapixel images: a check that all run the same network, fed as it "
     text += "should be. What is left comes from resampling, from rembg's stretching, and from precision."
     return ["## The same masks", "", text, "", *table(("", "mean abs. difference", "worst IoU"), rows)]
 

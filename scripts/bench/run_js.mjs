@@ -1,6 +1,6 @@
 // Worker: Transformers.js or imgly's package, on Node. `node run_js.mjs JOB.json`, where the job says which, and where
 // it is installed; speaks the same JSON lines as protocol.py. `node run_js.mjs JOB.json INPUT OUTPUT`, where the job
-// says `once`: one picture, then exit.
+// says `once`: one image, then exit.
 import { readFileSync, writeFileSync, writeSync } from "node:fs";
 import { createRequire } from "node:module";
 import { basename, dirname, join } from "node:path";

@@ -1,4 +1,4 @@
-"""Where a single picture's time goes beside `session.run`: `run_overhead.py MODEL DTYPE THREADS PHOTO ROUNDS`.
+"""Where a single image's time goes beside `session.run`: `run_overhead.py MODEL DEVICE DTYPE THREADS PHOTO ROUNDS`.
 
 One process; each round runs the bare session, then this package, so that both see the same machine. The last line is
 the result, as JSON.
@@ -17,27 +17,36 @@ from typing import Any
 
 import onnxruntime as ort
 
-from transformers_foreground import cutouts, formats, pipeline, sessions
+from transformers_foreground import pipeline, segmenter
 from transformers_foreground.cli import running
 from transformers_foreground.cli.planning import Job
 from transformers_foreground.cli.style import Style
-from transformers_foreground.images import decode
-from transformers_foreground.loading import LoadedModel, installed_device, load, open_graph
-from transformers_foreground.model_files import load_files
+from transformers_foreground.compositing import cutout as cutouts
+from transformers_foreground.compositing import foreground_colors
+from transformers_foreground.hub.model_files import load_files
+from transformers_foreground.images import encode as formats
+from transformers_foreground.images.decode import decode
+from transformers_foreground.runtime import model as models
+from transformers_foreground.runtime.opening import installed_device, open_graph
+from transformers_foreground.segmenter import Segmenter
 
 STAGES = (  # of the command, where each is called
-    (running, ("decode", "preprocess", "postprocess", "write_whole")),
-    (cutouts, ("without_hidden", "put_alpha")),
+    (segmenter, ("decode", "preprocess", "postprocess")),
+    (running, ("write_whole",)),
+    (foreground_colors, ("decontaminate",)),
+    (cutouts, ("put_alpha",)),
     (formats, ("encode",)),
-    (sessions, ("forward",)),
+    (models, ("forward", "forward_checked")),
 )
-STYLE = Style(options={"decontaminate": False})  # plain colours, as peers have them
+STYLE = Style()  # the defaults
 
 
 def main() -> None:
     """Measure and print."""
-    model, dtype, threads, photo, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4], int(sys.argv[5])
-    result = {"creation": creation(model, dtype, threads, rounds), **overhead(model, dtype, threads, photo, rounds)}
+    model, device, dtype, photo = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[5]
+    threads, rounds = int(sys.argv[4]), int(sys.argv[6])
+    created = creation(model, device, dtype, threads, rounds)
+    result = {"creation": created, **overhead(model, device, dtype, threads, photo, rounds)}
     print(json.dumps(result))
 
 
@@ -55,14 +64,14 @@ def timed(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def creation(model: str, dtype: str, threads: int, rounds: int) -> dict[str, list[float]]:
+def creation(model: str, device: str, dtype: str, threads: int, rounds: int) -> dict[str, list[float]]:
     """Open the session, bare and by this package, in turn."""
-    files, device = load_files(model, dtype=dtype), installed_device("cpu")
+    files, installed = load_files(model, dtype=dtype), installed_device(device)
     result: dict[str, list[float]] = {"bare": [], "ours": []}
     for turn in range(rounds + 1):
         for name, work in (
             ("bare", lambda: bare_session(files.onnx, threads)),
-            ("ours", lambda: open_graph(files.onnx, device)),
+            ("ours", lambda: open_graph(files.onnx, installed)),
         ):
             seconds = timed(work)
             gc.collect()
@@ -71,12 +80,12 @@ def creation(model: str, dtype: str, threads: int, rounds: int) -> dict[str, lis
     return result
 
 
-def overhead(model: str, dtype: str, threads: int, photo: str, rounds: int) -> dict[str, Any]:
-    """Run the bare session, then a decoded picture to its mask, a JPEG to its mask, and a JPEG to a PNG on disk."""
-    segment = pipeline("image-segmentation", model, dtype=dtype, device="cpu")
-    loaded = load(model, device="cpu", dtype=dtype)
+def overhead(model: str, device: str, dtype: str, threads: int, photo: str, rounds: int) -> dict[str, Any]:
+    """Run the bare session, then a decoded image to its mask, a JPEG to its mask, and a JPEG to a PNG on disk."""
+    segment = pipeline("image-segmentation", model, dtype=dtype, device=device)
+    loaded = Segmenter(model, device=device, dtype=dtype)
     bare = bare_session(loaded.files.onnx, threads)
-    values = segment.preprocess(photo)["pixel_values"]
+    values = loaded.prepare(photo).pixel_values
     feed, wanted = {bare.get_inputs()[0].name: values}, [bare.get_outputs()[0].name]
     pixels = decode(photo).rgb()
     spent: dict[str, float] = {}
@@ -93,8 +102,8 @@ def overhead(model: str, dtype: str, threads: int, photo: str, rounds: int) -> d
             "JPEG to PNG": lambda: cut_out(loaded, job),
         }
         for turn in range(rounds + 1):
-            spent.update(dict.fromkeys(spent, 0.0))
             for name, work in works.items():
+                spent.update(dict.fromkeys(spent, 0.0))  # what the last work spends counts, the command's
                 got = timed(work)
                 if turn:
                     seconds[name].append(got)
@@ -104,9 +113,9 @@ def overhead(model: str, dtype: str, threads: int, photo: str, rounds: int) -> d
     return {"seconds": seconds, "stages": stages}
 
 
-def cut_out(loaded: LoadedModel, job: Job) -> None:
-    """Do what the command does with one picture."""
-    for outcome in running.run(loaded, [job], STYLE, force=True):
+def cut_out(segmenter: Segmenter, job: Job) -> None:
+    """Do what the command does with one image."""
+    for outcome in running.run(segmenter, [job], STYLE, force=True):
         if isinstance(outcome, Exception):
             raise outcome
 

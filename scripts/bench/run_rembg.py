@@ -1,13 +1,13 @@
 """Worker: rembg with a given ONNX file and IS-Net's preprocessing. `run_rembg.py MODEL.onnx`; needs U2NET_HOME.
 
-What it does with a picture is what `rembg p` does with each: read the bytes, `remove`, write the bytes.
+What it does with an image is what `rembg p` does with each: read the bytes, `remove`, write the bytes.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 # First: rembg must not find this folder's modules in place of its own.
@@ -25,7 +25,9 @@ def main() -> None:
     def cutout(source: str, target: str) -> None:
         Path(target).write_bytes(remove(Path(source).read_bytes(), session=session))
 
-    serve(cutout, about={"versions": {name: version(name) for name in ("rembg", "onnxruntime", "pillow")}})
+    # Under this name, too, what is installed may be onnxruntime-openvino.
+    runtime = packages_distributions()["onnxruntime"][0]
+    serve(cutout, about={"versions": {name: version(name) for name in ("rembg", runtime, "pillow")}})
 
 
 main()

@@ -47,7 +47,7 @@ def cold_starts(peers: Sequence[Peer], photo: Path, rounds: int) -> Record:
 
 
 def warm(peers: Sequence[Peer], sizes: Mapping[str, Sequence[Path]], rounds: int) -> Record:
-    """One picture at a time, file to PNG on disk: A B C A B C, all workers alive, sizes from small to large."""
+    """One image at a time, file to PNG on disk: A B C A B C, all workers alive, sizes from small to large."""
     result: Record = {"seconds": {}, "peak": {}, "load": {}, "about": {}, "errors": {}}
     with ExitStack() as stack:
         live: list[Worker] = []
@@ -135,7 +135,7 @@ def watched(worker: Worker, every: float = 0.5) -> Iterator[list[float]]:
 
 
 def folder(peer: Peer, floor: Peer, paths: Sequence[Path]) -> Record:
-    """Many pictures by a peer's natural way, in a process of its own; bare `session.run` just before and after."""
+    """Many images by a peer's natural way, in a process of its own; bare `session.run` just before and after."""
     target = OUT / f"folder-{peer.name.replace(' ', '-')}"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
@@ -170,7 +170,7 @@ def stream_workers(peer: Peer, paths: Sequence[Path], workers: int) -> Record:
 
 
 def growth(peer: Peer, paths: Sequence[Path], count: int, step: int = 5) -> Record:
-    """Resident memory of our stream after every few of many pictures of changing size."""
+    """Resident memory of our stream after every few of many images of changing size."""
     target = OUT / "growth"
     target.mkdir(parents=True, exist_ok=True)
     rss: list[tuple[int, float]] = []

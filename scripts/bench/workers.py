@@ -125,7 +125,7 @@ class Worker:
 
 
 def cold(peer: Peer, source: Path, target: Path) -> dict[str, float]:
-    """Start a peer from nothing for one picture, as a user would.
+    """Start a peer from nothing for one image, as a user would.
 
     Returns:
         `seconds` until the process has ended, and its peak memory, `peak`, in MB.

@@ -20,7 +20,7 @@ from commands import COMMAND, digest, environment, foreground
 from PIL import Image
 
 
-def _photos(folder: Path, count: int) -> Path:
+def photos(folder: Path, count: int) -> Path:
     """Write as many noisy photographs as asked for, unless they are there."""
     if not folder.exists():
         found = []
@@ -40,7 +40,7 @@ def _kill(arguments: list[object], seconds: float) -> bool:
     return process.wait() == -signal.SIGKILL
 
 
-def _whole(folder: Path) -> dict[str, str]:
+def finished(folder: Path) -> dict[str, str]:
     """Return what is there under final names."""
     found = digest(folder) if folder.exists() else {}
     return {name: value for name, value in found.items() if not name.endswith(".part")}
@@ -48,7 +48,7 @@ def _whole(folder: Path) -> dict[str, str]:
 
 def _undisturbed(work: Path, model: str, count: int) -> tuple[dict[str, str], float]:
     """Do all photographs with nothing wrong; give the results' digests, and the seconds it took the last time."""
-    run = foreground(_photos(work / "photos", count), "--force", "-m", model, "-o", work / "undisturbed")
+    run = foreground(photos(work / "photos", count), "--force", "-m", model, "-o", work / "undisturbed")
     results = digest(work / "undisturbed")
     assert len(results) == count, run["said"]
     return results, run["seconds"]
@@ -62,11 +62,11 @@ def kills(work: Path, model: str, count: int, times: int, seed: int) -> dict[str
     for turn in range(times):
         target = work / f"killed-{turn}"
         killed += _kill([*arguments, "-o", target], chance.uniform(0.3, 1.0) * seconds)
-        whole = _whole(target)
+        whole = finished(target)
         assert all(wanted[name] == value for name, value in whole.items()), "half a result under its final name"
         found.append(len(whole))
         foreground(*arguments, "-o", target, "--resume")
-        assert _whole(target) == wanted, "the rerun differs from an undisturbed run"
+        assert finished(target) == wanted, "the rerun differs from an undisturbed run"
         temporary += len(digest(target)) - len(wanted)
         shutil.rmtree(target)
     return {
@@ -89,7 +89,7 @@ def evaluation_kills(work: Path, model: str, count: int, times: int, seed: int) 
     import pyarrow.parquet as pq
 
     data = work / "data"
-    _photos(data / "images", count)
+    photos(data / "images", count)
     (data / "truth").mkdir()
     for i in range(count):
         truth = np.zeros((300, 400), np.uint8)

@@ -1,4 +1,4 @@
-"""Broken pictures, and names that are no pictures: a mask or an error that names the file, for each."""
+"""Broken images, and names that are no images: a mask or an error that names the file, for each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 
 def check_fates(paths: Sequence[Path], run: dict[str, Any], target: Path) -> Counter[str]:
-    """Check that each picture has one fate: a result of its size, or an error that names it.
+    """Check that each image has one fate: a result of its size, or an error that names it.
 
     Raises:
         AssertionError: One has not.
@@ -42,7 +42,7 @@ def check_fates(paths: Sequence[Path], run: dict[str, Any], target: Path) -> Cou
 
 
 def images(work: Path, model: str, count: int, seed: int) -> dict[str, Any]:
-    """Hostile and broken pictures."""
+    """Hostile and broken images."""
     result = {}
     for name, found in (("corpus", hostile.corpus()), ("mutations", hostile.mutations(count, seed))):
         paths = hostile.write(work / name, found)
@@ -56,7 +56,7 @@ def images(work: Path, model: str, count: int, seed: int) -> dict[str, Any]:
 def files(work: Path, model: str) -> dict[str, Any]:
     """What is no regular file, or goes away: each an error, and the others are done."""
     folder = work / "files"
-    hostile.write(folder, iter([(f"{i:03}.png", hostile.pictures()["png"]) for i in range(200)]))
+    hostile.write(folder, iter([(f"{i:03}.png", hostile.images()["png"]) for i in range(200)]))
     os.mkfifo(folder / "pipe.png")
     (folder / "folder.png").mkdir()
     (folder / "nowhere.png").symlink_to("no-such-file")

@@ -6,6 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+IMAGES = ("images", "files")
+ENDS = ("kills", "evaluation", "full", "read_only")
+LONG = ("many", "opened", "threads", "forks", "spawned")
+HUB = ("downloads", "killed_download", "two_downloads", "pinned", "full_cache")
 NOT_HERE = "not measured: no such disk can be made here"
 
 
@@ -16,13 +20,19 @@ def page(found: Mapping[str, Any], about: str) -> str:
         "",
         f"Written by `scripts/reliability/run.py` ({about}); every figure is computed from what it saw. A run",
         "that breaks a promise (a crash, a hang, half a file, a result of a wrong size, an error that names no file, a",
-        "wrong file in the cache) ends without this page.",
+        "wrong file in the cache) ends without this page. Seconds are by the clock of a machine that others used, too.",
         "",
-        *_table("Pictures", ("what", "how much", "what came of it"), _pictures(found)),
-        *_table("Runs that end early", ("what", "how much", "what came of it"), _ends(found)),
-        *_table("Long and many", ("what", "how much", "what came of it"), _long(found)),
-        *_table("The page", ("what", "how much", "what came of it"), _visitors(found.get("page"))),
-        *_table("Downloads", ("what goes wrong", "seconds", "what comes of it"), _downloads(found)),
+        *_table("Images", ("what", "how much", "what came of it"), _images(found), _when(found, *IMAGES)),
+        *_table("Runs that end early", ("what", "how much", "what came of it"), _ends(found), _when(found, *ENDS)),
+        *_table(
+            "Signals",
+            ("ended by SIGINT, SIGTERM, SIGHUP and SIGKILL", "how often", "what came of it"),
+            _signals(found.get("signals") or {}),
+            _when(found, "signals"),
+        ),
+        *_table("Long and many", ("what", "how much", "what came of it"), _long(found), _when(found, *LONG)),
+        *_table("The page", ("what", "how much", "what came of it"), _page(found), _when(found, "page", "strangers")),
+        *_table("Downloads", ("what goes wrong", "seconds", "what comes of it"), _downloads(found), _when(found, *HUB)),
     ]
     if found.get("downloads"):
         lines += [
@@ -34,17 +44,28 @@ def page(found: Mapping[str, Any], about: str) -> str:
     return "\n".join(lines)
 
 
-def _table(title: str, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def _when(found: Mapping[str, Any], *sections: str) -> str:
+    """Say on which day sections were measured."""
+    days: dict[str, list[str]] = {}
+    for section in sections:
+        if day := found.get("days", {}).get(section):
+            days.setdefault(day, []).append(section)
+    if len(days) < 2:
+        return "".join(f"Measured on {day}." for day in days)
+    return "Measured " + "; ".join(f"on {day}: {', '.join(names)}" for day, names in sorted(days.items())) + "."
+
+
+def _table(title: str, head: tuple[str, ...], rows: list[tuple[str, ...]], when: str) -> list[str]:
     """Return a heading and a table; nothing where there are no rows."""
     if not rows:
         return []
     cells = [head, ("---",) * len(head), *rows]
-    return [f"## {title}", "", *(f"| {' | '.join(row)} |" for row in cells), ""]
+    return [f"## {title}", "", *([when, ""] if when else []), *(f"| {' | '.join(row)} |" for row in cells), ""]
 
 
-def _pictures(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def _images(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
     rows = []
-    names = {"corpus": "broken and hostile pictures, made one by one", "mutations": "random damage to sound pictures"}
+    names = {"corpus": "broken and hostile images, made one by one", "mutations": "random damage to sound images"}
     for key, name in names.items():
         if one := (found.get("images") or {}).get(key):
             came = f"{one['mask']} masks, {one['error']} errors that name the file"
@@ -58,19 +79,19 @@ def _pictures(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
 def _ends(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
     rows = []
     if kill := found.get("kills"):
-        much = f"{kill['times']} times, {kill['count']} pictures"
+        much = f"{kill['times']} times, {kill['count']} images"
         came = f"{kill['killed']} were killed, after {kill['least']} to {kill['most']} results; no half result; the "
         came += f"rerun equal byte for byte each time; {kill['temporary']} temporary files left after it"
         rows.append(("kill -9 of a folder's run at a random moment, then `--resume`", much, came))
     if kill := found.get("evaluation"):
-        much = f"{kill['times']} times, {kill['count']} pictures"
+        much = f"{kill['times']} times, {kill['count']} images"
         came = f"{kill['killed']} were killed, with {kill['least']} to {kill['most']} rows written; the rerun's rows "
         rows.append(("kill -9 of an evaluation, then the same again", much, came + "equal each time, none twice"))
     for key, name in {"full": "the disk fills up", "read_only": "the disk is read-only, `--force`"}.items():
         if key in found:
             one = found[key]
             came = f"{one['done']} whole results, {one['failed']} errors" if one else NOT_HERE
-            rows.append((name, "60 pictures", came if not one or key == "full" else f"{came}; what was there is kept"))
+            rows.append((name, "60 images", came if not one or key == "full" else f"{came}; what was there is kept"))
     return rows
 
 
@@ -82,7 +103,7 @@ def _long(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
         came += (
             f"{one['before']:.0f} MB before, {one['loaded']:.0f} at the end, {one['disposed']:.0f} after `dispose()`"
         )
-        rows.append(("one pipeline, pictures of mixed sizes", f"{one['count']}", came))
+        rows.append(("one pipeline, images of mixed sizes", f"{one['count']}", came))
     if one := found.get("opened"):
         came = f"{one['first']:.0f} MB after the fifth time, {one['last']:.0f} MB after the last"
         rows.append(("a pipeline opened, used and disposed of", f"{one['count']} times", came))
@@ -98,16 +119,40 @@ def _long(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return rows
 
 
-def _visitors(one: Mapping[str, Any] | None) -> list[tuple[str, ...]]:
-    if not one:
-        return []
-    came = f"{one['done']} cut-outs, {one['refused']} bad pictures named, {one['busy']} told that it is busy, "
+def _signals(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    rows = []
+    for name, one in found.items():
+        came = (
+            f"{one['ended']} were ended, with {one['least']} to {one['most']} of {one['count']} results there; nothing "
+        )
+        came += "half, no process left; after the next run the results of an undisturbed one, and no temporary files"
+        rows.append((f"`{name}`, with a tiny model", f"{one['times']} times", came))
+    return rows
+
+
+def _page(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    rows = []
+    if one := found.get("page"):
+        rows.append(_visitors(one))
+    if one := found.get("strangers"):
+        answers = ", ".join(f"{count} × {status}" for status, count in sorted(one["answers"].items()))
+        came = f"answers: {answers}; {one['honest']} honest requests, all done: beyond their own work at most "
+        came += f"{one['most']:.1f} s (median {one['median']:.1f}), counted as CPU seconds of the server by cores "
+        came += f"({one['longest']:.0f} s by the clock of a machine that others used); at most {one['peak']:,.0f} MB"
+        least, most = one["megabytes"]
+        much = f"{one['files']} of {one['kinds']} kinds, {least} to {most} MB; {one['visitors']} visitors"
+        rows.append(("files made to cost, six at a time, beside honest visitors", much, came))
+    return rows
+
+
+def _visitors(one: Mapping[str, Any]) -> tuple[str, ...]:
+    came = f"{one['done']} cut-outs, {one['refused']} bad images named, {one['busy']} told that it is busy, "
     came += f"{one['left']} left half-way, {one['errors']} other errors"
     seconds = f"the page itself came in {one['page_median']:.2f} s (median), {one['page_worst']:.1f} s (worst)"
     memory = f"at most {one['peak_first']:.0f} MB in the first minute, {one['peak_end']:.0f} MB in all"
     disk = f"{one['megabytes']:.0f} MB in {one['files']} temporary files at the end, {len(one['left_behind'])} after it"
     much = f"{one['users']} for {one['seconds'] / 60:.0f} minutes"
-    return [("visitors at the same time", much, "; ".join((came, seconds, memory, disk)))]
+    return "visitors at the same time", much, "; ".join((came, seconds, memory, disk))
 
 
 def _downloads(found: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -31,7 +31,7 @@ FILES: dict[str, bytes | Path] = {"config.json": b'{"model_type": "SegformerForS
 PATIENCE = "2"  # seconds without a byte, after which the client asks again
 
 Trouble = Callable[[HubServer], Any]
-LOAD = "import sys; from transformers_foreground.model_files import load_files; print(load_files(sys.argv[1]).onnx)"
+LOAD = "import sys; from transformers_foreground.hub.model_files import load_files; print(load_files(sys.argv[1]).onnx)"
 
 
 def cases() -> Iterator[tuple[str, Trouble, dict[str, str]]]:
@@ -103,7 +103,7 @@ def _server() -> Iterator[tuple[HubServer, Path]]:
 
 def _bodies(hub: HubServer) -> list[str | None]:
     """The Range of each request for the weights' content."""
-    return [headers.get("range") for method, path, headers in hub.requests if method == "GET" and "/cdn/" in path]
+    return [headers.get("Range") for method, path, headers in hub.requests if method == "GET" and "/cdn/" in path]
 
 
 def faults() -> list[dict[str, Any]]:
@@ -160,7 +160,7 @@ def two_at_once() -> dict[str, Any]:
 
 def pinned() -> dict[str, Any]:
     """Load a pinned commit, let the branch go on, and load the pinned one without a server."""
-    load = "import sys; from transformers_foreground.model_files import load_files; "
+    load = "import sys; from transformers_foreground.hub.model_files import load_files; "
     load += "f = load_files(sys.argv[1], revision=sys.argv[2]); print(f.commit, f.onnx)"
     with _server() as (hub, cache):
         old = hub.repos[REPO].refs["main"]

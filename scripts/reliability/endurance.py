@@ -1,4 +1,4 @@
-"""Long and many: memory over many pictures, threads, and processes made by fork and by spawn."""
+"""Long and many: memory over many images, threads, and processes made by fork and by spawn."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def rss() -> float:
 
 
 def many(model: str, count: int) -> dict[str, Any]:
-    """Many pictures of mixed sizes through one pipeline: memory after the first 50, and at most later."""
+    """Many images of mixed sizes through one pipeline: memory after the first 50, and at most later."""
     from transformers_foreground import pipeline
 
     chance = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Pictures that are broken, or made to do harm: a corpus, and random damage."""
+"""Images that are broken, or made to do harm: a corpus, and random damage."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw, features
 SIZE = 64, 48
 
 
-def pictures() -> dict[str, bytes]:
-    """Return one sound picture of each kind, by its suffix."""
+def images() -> dict[str, bytes]:
+    """Return one sound image of each kind, by its suffix."""
     image = Image.fromarray(np.random.default_rng(0).integers(90, 160, (*SIZE[::-1], 3), np.uint8))
     ImageDraw.Draw(image).ellipse([12, 8, 52, 40], fill=(250, 240, 230))
     kinds = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "gif": "GIF", "tif": "TIFF", "bmp": "BMP"}
@@ -43,14 +43,14 @@ def png(width: int, height: int, *chunks: bytes, bits: int = 1, colour: int = 0)
 
 
 def black(width: int, height: int) -> bytes:
-    """Return the compressed data of a black 1-bit picture, made without holding it."""
+    """Return the compressed data of a black 1-bit image, made without holding it."""
     packer = zlib.compressobj(9)
     row = bytes(1 + (width + 7) // 8)
     return chunk(b"IDAT", b"".join(packer.compress(row) for _ in range(height)) + packer.flush())
 
 
 def tiff(width: int, height: int, *, following: int = 0, offset: int = 8) -> bytes:
-    """Return a TIFF that promises a gray picture, with where its next folder is said to be."""
+    """Return a TIFF that promises a gray image, with where its next folder is said to be."""
     tags = [(256, width), (257, height), (258, 8), (259, 1), (262, 1), (273, offset), (277, 1), (278, height)]
     tags.append((279, width * height & 0xFFFFFFFF))
     body = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
@@ -69,7 +69,7 @@ def jpeg_header(width: int, height: int) -> bytes:
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    """Return the bytes of a picture."""
+    """Return the bytes of an image."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
@@ -77,7 +77,7 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 def corpus() -> Iterator[tuple[str, bytes]]:
     """Yield names and contents: everything that we could think of, the same each time."""
-    sound = pictures()
+    sound = images()
     chance = random.Random(0)
     for suffix, data in sound.items():
         yield f"sound.{suffix}", data
@@ -92,7 +92,7 @@ def corpus() -> Iterator[tuple[str, bytes]]:
         yield f"tail.{suffix}", data + b"\0" * 1000
     yield "empty.png", b""
     yield "byte.jpg", b"\xff"
-    yield "text.jpg", b"this is no picture\n" * 50
+    yield "text.jpg", b"this is no image\n" * 50
     yield "page.png", b"<!doctype html><title>404</title>"
     yield "drawing.png", b"<svg xmlns='http://www.w3.org/2000/svg'/>"
     yield "postscript.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/tmp/owned) (w) file pop\n"
@@ -127,9 +127,9 @@ def corpus() -> Iterator[tuple[str, bytes]]:
 
 
 def mutations(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
-    """Yield sound pictures with random damage: bytes changed, cut out, doubled, put in, or parts swapped."""
+    """Yield sound images with random damage: bytes changed, cut out, doubled, put in, or parts swapped."""
     chance = random.Random(seed)
-    sound = pictures()
+    sound = images()
     for number in range(count):
         suffix, data = chance.choice(sorted(sound.items()))
         broken = bytearray(data)
@@ -152,7 +152,7 @@ def mutations(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
 
 
 def write(folder: Path, found: Iterator[tuple[str, bytes]]) -> list[Path]:
-    """Write pictures into a folder."""
+    """Write images into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, data in found:

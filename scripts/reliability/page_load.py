@@ -1,7 +1,7 @@
 """Measure the page of `foreground serve` under many visitors: `python scripts/reliability/page_load.py`.
 
-Starts the real command, and visitors that do what a browser does: look at the page, upload a picture, ask for its
-cut-out through the queue, download it. Some leave half-way; some bring pictures that are broken or too large.
+Starts the real command, and visitors that do what a browser does: look at the page, upload an image, ask for its
+cut-out through the queue, download it. Some leave half-way; some bring images that are broken or too large.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from commands import COMMAND, ROOT, environment
-from visitors import FIRST_ERRORS, MAX_PIXELS, MAX_SIZE, TIMEOUT, Address, Seen, pictures, user
+from visitors import FIRST_ERRORS, MAX_PIXELS, MAX_SIZE, TIMEOUT, Address, Seen, images, user
 
 MINUTE = 60.0
 
@@ -50,13 +50,11 @@ def served(model: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], Ad
 
 def described(port: int) -> Address:
     """Ask a server for what its page needs."""
-    config = json.loads(Address(port, 0, 0, "", "").ask("GET", "/config")[1])
-    known = {part["props"].get("elem_id") or part["props"].get("label"): part for part in config["components"]}
-    button = known["go"]["id"]
-    function = next(d["id"] for d in config["dependencies"] if [button, "click"] in d["targets"])
-    return Address(
-        port, function, button, known["Model"]["props"]["value"], known["Precision"]["props"]["value"] or "auto"
-    )
+    config = json.loads(Address(port, 0, 0).ask("GET", "/config")[1])
+    parts = {part["id"]: part["props"] for part in config["components"]}
+    button = next(number for number, props in parts.items() if props.get("elem_id") == "go")
+    call = next(call for call in config["dependencies"] if [button, "click"] in call["targets"])
+    return Address(port, call["id"], button, tuple(parts[number].get("value") for number in call["inputs"][1:]))
 
 
 def memory(process: subprocess.Popen[str]) -> dict[str, float]:
@@ -74,13 +72,13 @@ def load(model: str, users: int, seconds: float) -> dict[str, Any]:
         seconds: For how long.
 
     Returns:
-        `requests`, each ending as one of `done`, `refused` (a picture that was bad, and was named), `busy` (told to try
+        `requests`, each ending as one of `done`, `refused` (an image that was bad, and was named), `busy` (told to try
         again), `left` (gone half-way) or `errors`; `first_errors`: what these were; `page_median` and `page_worst`,
         seconds of the page's GET; `peak_first` and `peak_end`, the server's peak memory after the first minute (or
         half of the time) and at the end, in MB; `rss_end`; `files` and `folders` in its temporary folder when all
         were gone, `megabytes` of these, and `left_behind`, files after its end; `log`: what it said.
     """
-    seen, brought = Seen(), pictures()
+    seen, brought = Seen(), images()
     with tempfile.TemporaryDirectory(prefix="page-load-") as name:
         folder = Path(name)
         with served(model, folder) as (process, server):

@@ -24,6 +24,7 @@ import batches
 import damage
 import document
 import downloads
+import signals
 from commands import ROOT, apart
 
 Section = Callable[[], Any]
@@ -51,11 +52,13 @@ def sections(work: Path, options: argparse.Namespace) -> dict[str, Section]:
         "two_downloads": downloads.two_at_once,
         "pinned": downloads.pinned,
         "full_cache": lambda: downloads.full(work),
-        "many": lambda: apart("endurance", "many", model, options.pictures),
+        "many": lambda: apart("endurance", "many", model, options.images),
         "opened": lambda: apart("endurance", "opened_again", model, 30),
         "threads": lambda: apart("endurance", "threads", model, 48),
         "forks": lambda: apart("endurance", "forks", model, 40),
         "spawned": lambda: apart("endurance", "spawned", model, 8),
+        "strangers": lambda: apart("strangers", "beside", model),
+        "signals": lambda: signals.matrix(work / "signals", 16, max(1, kills // 10), seed),
         "page": page,
     }
 
@@ -66,7 +69,7 @@ def main() -> int:
     parser.add_argument("--model", default=str(ROOT / "models/xuebinqin/u2netp"))
     parser.add_argument("--mutations", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--users", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=300, help="how long they use the page")
     parser.add_argument("--seed", type=int, default=1)
@@ -87,9 +90,10 @@ def main() -> int:
             if result is None and found.get(name):
                 continue  # measured before, in another environment
             found[name] = result
+            found.setdefault("days", {})[name] = str(date.today())
             options.results.parent.mkdir(parents=True, exist_ok=True)
             options.results.write_text(json.dumps(found, indent=1))
-    about = f"{Path(options.model).name}, Python {platform.python_version()}, {platform.system()}, {date.today()}"
+    about = f"{Path(options.model).name}, Python {platform.python_version()}, {platform.system()}"
     options.docs.write_text(document.page(found, about), encoding="utf-8")
     return 0
 

@@ -44,13 +44,19 @@ class Seen:
 
 @dataclass(frozen=True)
 class Address:
-    """A server, and the numbers that its own page uses to ask it for cut-outs."""
+    """A server, and what its own page sends to ask it for cut-outs.
+
+    Attributes:
+        port: Its port.
+        function: Gradio's number of the call.
+        trigger: Gradio's number of the button.
+        choices: What the call is given after the images, as the page has it at first.
+    """
 
     port: int
     function: int
     trigger: int
-    model: str
-    dtype: str
+    choices: tuple[Any, ...] = ()
 
     def ask(self, method: str, path: str, body: bytes | None = None, kind: str = "") -> tuple[int, bytes]:
         """Make one call, and read the whole answer."""
@@ -70,7 +76,7 @@ def connection(port: int) -> Iterator[http.client.HTTPConnection]:
         line.close()
 
 
-def pictures() -> dict[str, tuple[str, bytes]]:
+def images() -> dict[str, tuple[str, bytes]]:
     """Return what visitors bring: a name and a file for each kind."""
     noise = np.random.default_rng(0).integers(0, 255, (1500, 1500, 3), np.uint8)
     small = encoded(Image.fromarray(noise[:240, :320]), "JPEG")
@@ -121,7 +127,7 @@ def visit(server: Address, kind: str, name: str, data: bytes, leaves: str, seen:
     file = {"path": path, "orig_name": name, "size": len(data), "meta": {"_type": "gradio.FileData"}}
     session = secrets.token_hex(5)
     call = {
-        "data": [[file], server.model, server.dtype, "Transparent", "#ffffff", None],
+        "data": [[file], *server.choices],
         "fn_index": server.function,
         "trigger_id": server.trigger,
         "session_hash": session,
@@ -139,7 +145,7 @@ def visit(server: Address, kind: str, name: str, data: bytes, leaves: str, seen:
         seen.counts["left"] += 1
         return
     last = next((text for text in reversed(words) if 'class="status' in text), "nothing was told")
-    link = next((m[1] for text in reversed(words) if (m := re.search(r'href="(gradio_api/file=[^"]+)"', text))), None)
+    link = next((m[1] for text in reversed(words) if (m := re.search(r'href="(download/[^"]+)"', text))), None)
     if link is None or 'class="status done"' not in last:
         settle(kind, html.unescape(last), seen)
         return

@@ -9,24 +9,55 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformers_foreground.env import __version__, env
+from transformers_foreground.env import LogLevel, __version__, env
+
+if TYPE_CHECKING:
+    from transformers_foreground.adapters.configuration import ForegroundConfig
+    from transformers_foreground.adapters.image_processing import ForegroundImageProcessor
+    from transformers_foreground.adapters.modeling import ORTModelForForegroundExtraction
+    from transformers_foreground.adapters.pipelines import BackgroundRemovalPipeline, ForegroundExtractionPipeline
+    from transformers_foreground.adapters.registration import register
+    from transformers_foreground.animations import cutout_animation
+    from transformers_foreground.compositing.cutout import cutout
+    from transformers_foreground.data.mapper import ForegroundMapper
+    from transformers_foreground.errors import ForegroundError
+    from transformers_foreground.hub.registry import (
+        clear_pipeline_cache,
+        get_available_dtypes,
+        get_file_metadata,
+        get_pipeline_files,
+        is_pipeline_cached,
+    )
+    from transformers_foreground.images.load_image import load_image
+    from transformers_foreground.pipelines import ForegroundPipeline, RemovalPipeline, pipeline
+    from transformers_foreground.segmenter import Segmenter
 
 # From 1.29 on, ONNX Runtime reports its use to Microsoft over the network. It reads this when it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOME = {
-    "BackgroundRemovalPipeline": "pipelines",
-    "ForegroundConfig": "configuration",
+    "BackgroundRemovalPipeline": "adapters.pipelines",
+    "ForegroundConfig": "adapters.configuration",
     "ForegroundError": "errors",
-    "ForegroundExtractionPipeline": "pipelines",
-    "ForegroundImageProcessor": "processing",
-    "ForegroundMapper": "datasets",
-    "ORTModelForForegroundExtraction": "modeling",
-    "cutout": "cutouts",
-    "pipeline": "factory",
-    "register": "registration",
+    "ForegroundExtractionPipeline": "adapters.pipelines",
+    "ForegroundImageProcessor": "adapters.image_processing",
+    "ForegroundMapper": "data.mapper",
+    "ForegroundPipeline": "pipelines",
+    "ORTModelForForegroundExtraction": "adapters.modeling",
+    "RemovalPipeline": "pipelines",
+    "Segmenter": "segmenter",
+    "clear_pipeline_cache": "hub.registry",
+    "cutout": "compositing.cutout",
+    "cutout_animation": "animations",
+    "get_available_dtypes": "hub.registry",
+    "get_file_metadata": "hub.registry",
+    "get_pipeline_files": "hub.registry",
+    "is_pipeline_cached": "hub.registry",
+    "load_image": "images.load_image",
+    "pipeline": "pipelines",
+    "register": "adapters.registration",
 }
 
 __all__ = [
@@ -36,10 +67,21 @@ __all__ = [
     "ForegroundExtractionPipeline",
     "ForegroundImageProcessor",
     "ForegroundMapper",
+    "ForegroundPipeline",
+    "LogLevel",
     "ORTModelForForegroundExtraction",
+    "RemovalPipeline",
+    "Segmenter",
     "__version__",
+    "clear_pipeline_cache",
     "cutout",
+    "cutout_animation",
     "env",
+    "get_available_dtypes",
+    "get_file_metadata",
+    "get_pipeline_files",
+    "is_pipeline_cached",
+    "load_image",
     "pipeline",
     "register",
 ]

@@ -48,7 +48,7 @@ class ModelTooLargeError(ForegroundError):
 
     Attributes:
         fact: How large they are: what to tell somebody before asking whether to go on.
-        size: That in bytes; `None` where nobody knows.
+        size: That in bytes; `None` where it is not known.
     """
 
     def __init__(self, message: str, fact: str = "", size: int | None = None) -> None:
@@ -57,7 +57,11 @@ class ModelTooLargeError(ForegroundError):
 
 
 class InvalidModelError(ForegroundError):
-    """The file is not an ONNX graph that gives one alpha plane per picture."""
+    """The file is not an ONNX graph that gives one alpha plane per image."""
+
+
+class NotForegroundError(InvalidModelError):
+    """The graph runs, but gives no alpha plane: it is another kind of model."""
 
 
 class InferenceError(ForegroundError):
@@ -65,7 +69,7 @@ class InferenceError(ForegroundError):
 
 
 class ImageError(ForegroundError):
-    """The input is not a picture that can be read; the message names it and says why."""
+    """The input is not an image that can be read; the message names it and says why."""
 
 
 class MissingExtraError(ForegroundError):

@@ -22,7 +22,9 @@ def need(module: str, extra: str, user: str = "This") -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise MissingExtraError(
-            f"{user} needs {module.partition('.')[0]} ({error}): pip install 'transformers-foreground[{extra}]' "
-            f"(in a clone: pip install -e '.[{extra}]')"
-        ) from error
+        raise MissingExtraError(f"{user} needs {module.partition('.')[0]} ({error}): {install(extra)}") from error
+
+
+def install(extra: str) -> str:
+    """Return the command that brings an extra, as error messages name it."""
+    return f"pip install -e '.[{extra}]' (in a clone of transformers-foreground)"

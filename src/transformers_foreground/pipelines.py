@@ -1,282 +1,209 @@
-"""The two pipeline classes."""
+"""`pipeline()`: Transformers.js' factory, in Python. It imports neither torch nor transformers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, TypedDict, Unpack, overload
 
-import numpy as np
 from PIL import Image
-from transformers import ImageSegmentationPipeline
 
-from transformers_foreground.asynchronous import AsyncCalls
-from transformers_foreground.errors import ForegroundError, ImageError, UnsupportedOptionError, UnsupportedTaskError
-from transformers_foreground.images import DecodedImage, decode
-from transformers_foreground.line import Steps
-from transformers_foreground.modeling import ORTModelForForegroundExtraction
-from transformers_foreground.output import put_alpha, to_mask
-from transformers_foreground.postprocessing import postprocess
-from transformers_foreground.preprocessing import Processing, merged, preprocess
-from transformers_foreground.sessions import forward, usable_cpus
-from transformers_foreground.streaming import is_many, items_of, stream
-
-SUBTASK = "foreground-extraction"
-
-_CALL_OPTIONS = ("subtask", "resampling", "return_mask", "model_input_size", "timeout", "on_error")
-# Transformers.js takes these for any segmentation model; a single alpha plane has no use for them.
-_IGNORED_OPTIONS = (
-    "threshold",
-    "mask_threshold",
-    "overlap_mask_area_threshold",
-    "label_ids_to_fuse",
-    "target_sizes",
-)
+from transformers_foreground.calls import CallOptions, Calls
+from transformers_foreground.errors import NotForegroundError, UnsupportedTaskError
+from transformers_foreground.hub.known_models import DEFAULT_MODELS
+from transformers_foreground.hub.progress import ProgressCallback, ready
+from transformers_foreground.images.decode import ImageInput
+from transformers_foreground.runtime.foreign_options import without_foreign
+from transformers_foreground.segmenter import Segmenter
 
 
-class ForegroundExtractionPipeline(AsyncCalls, ImageSegmentationPipeline):  # type: ignore[misc]
-    """transformers' `image-segmentation` pipeline with the `foreground-extraction` subtask.
+class Segment(TypedDict):
+    """What image segmentation gives for one image.
 
-    With a foreground model, each picture gives `[{"label": None, "score": None, "mask": mask}]`, where `mask` is a PIL
-    image of mode "L" and of the picture's size. With any other model it is its parent, unchanged.
-
-    Args:
-        args: Model and the rest, as for the parent.
-        kwargs: As for the parent, and as defaults for every call: subtask, resampling, return_mask, model_input_size,
-            timeout, on_error.
+    Attributes:
+        label: Always `None`, as in Transformers.js: there is one class.
+        score: Always `None`, as there.
+        mask: PIL image of mode "L" and of the image's size; 255 is foreground.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        model = kwargs["model"] if "model" in kwargs else args[0]
-        self.extracts_foreground = isinstance(model, ORTModelForForegroundExtraction)
-        if self.extracts_foreground:
-            if kwargs.get("device") is not None:
-                model.to(kwargs["device"])
-            kwargs["device"] = model.device
-            # Any other default is torch's best device, which is not where the session is.
-            kwargs.setdefault("framework", "pt")
-        super().__init__(*args, **kwargs)
-        if self.extracts_foreground:
-            self.processing = merged(model.processing, getattr(self.image_processor, "processing", None))
-
-    def check_model_type(self, supported_models: Any) -> None:
-        """Skip the parent's list of classes, which cannot name ours."""
-        if not self.extracts_foreground:
-            super().check_model_type(supported_models)
-
-    def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        subtask = kwargs.get("subtask")
-        if not self.extracts_foreground:
-            if subtask == SUBTASK:
-                raise UnsupportedTaskError(
-                    f"{self.model.config._name_or_path} does not give one foreground plane, so it has no "
-                    f"subtask={SUBTASK!r}. Leave out the subtask, or use semantic, instance or panoptic."
-                )
-            parameters: tuple[dict[str, Any], dict[str, Any], dict[str, Any]] = super()._sanitize_parameters(**kwargs)
-            return parameters
-        if subtask and subtask != SUBTASK:
-            raise UnsupportedTaskError(
-                f"Subtask {subtask!r} is not supported: {self.model.config._name_or_path} gives one foreground plane. "
-                f"Use subtask={SUBTASK!r}, or leave it out."
-            )
-        unknown = [key for key in kwargs if key not in (*_CALL_OPTIONS, *_IGNORED_OPTIONS)]
-        if unknown:
-            known = ", ".join((*_CALL_OPTIONS, "batch_size", "num_workers"))
-            raise TypeError(f"Unknown option {unknown[0]!r}. The options are: {known}.")
-        if kwargs.get("on_error", "raise") not in ("raise", "none", "skip"):
-            raise UnsupportedOptionError(f"on_error={kwargs['on_error']!r}: use 'raise', 'none' or 'skip'.")
-
-        def given(*keys: str) -> dict[str, Any]:
-            return {key: kwargs[key] for key in keys if key in kwargs}
-
-        return given("resampling", "model_input_size", "timeout"), given("on_error"), given("return_mask")
-
-    def __call__(self, inputs: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Extract the foreground of one picture or of many.
-
-        Args:
-            inputs: One picture: path, URL (`http:`, `file:`, `data:`), bytes, file object, PIL image, numpy array,
-                torch tensor or datasets' image dict. Or a list of pictures; or any other iterable of them, such as a
-                generator, a torch dataset or a datasets column, which is read only a little ahead.
-            args: Ignored, as by the parent.
-            kwargs: subtask (only `"foreground-extraction"`); resampling (see `resampling.RESAMPLINGS`); return_mask
-                (give the PIL mask alone); model_input_size ([height, width] or a number, for graphs of any size);
-                timeout (seconds for a URL); batch_size (1); num_workers (threads, 2; 0 for none); on_error, for a
-                picture that cannot be read: `"raise"`, `"none"` (give `None` in its place) or, of many, `"skip"`.
-
-        Returns:
-            For one picture `[{"label": None, "score": None, "mask": PIL "L"}]` (background removal: PIL "RGBA"), for a
-            list the list of these, for an iterable an iterator over these.
-
-        Raises:
-            ImageError: A picture cannot be read; the message names it.
-            UnsupportedTaskError: The subtask is not the model's.
-            TypeError: An unknown option.
-        """
-        if not self.extracts_foreground:
-            return super().__call__(inputs, *args, **kwargs)
-        inputs = kwargs.pop("images", inputs)
-        batch_size = _whole("batch_size", kwargs.pop("batch_size", None), self._batch_size, least=1) or 1
-        workers = _whole("num_workers", kwargs.pop("num_workers", None), self._num_workers, least=0)
-        before, streaming, after = self._options(kwargs)
-        self.call_count += 1
-        if not is_many(inputs):
-            try:
-                return self.postprocess(self._forward(self.preprocess(inputs, **before)), **after)
-            except ImageError:
-                if streaming.get("on_error") == "none":
-                    return None
-                raise
-        outputs = self._stream(inputs, before, after, batch_size, workers, **streaming)
-        return list(outputs) if isinstance(inputs, (list, tuple)) else outputs
-
-    def _options(self, given: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Lay a call's options over the pipeline's: those before the model, of many pictures, and after it."""
-        defaults = self._preprocess_params, self._forward_params, self._postprocess_params
-        return [{**d, **g} for d, g in zip(defaults, self._sanitize_parameters(**given), strict=True)]
-
-    def _steps(self, options: dict[str, Any]) -> tuple[Steps, str]:
-        batch_size = _whole("batch_size", options.pop("batch_size", None), self._batch_size, least=1) or 1
-        before, streaming, after = self._options(options)
-        prepare, finish = partial(self.preprocess, **before), partial(self.postprocess, **after)
-        return Steps(prepare, self._forward_batch, finish, batch_size), streaming.get("on_error", "raise")
-
-    def _stream(
-        self,
-        inputs: Iterable[Any],
-        before: Mapping[str, Any],
-        after: Mapping[str, Any],
-        batch_size: int,
-        workers: int | None,
-        on_error: str = "raise",
-    ) -> Iterator[Any]:
-        """Run many pictures, in order, reading only a little ahead."""
-        for outcome in stream(
-            items_of(inputs),
-            lambda item: self.preprocess(item, **before),
-            self._forward_batch,
-            lambda _, outputs: self.postprocess(outputs, **after),
-            batch_size=batch_size,
-            workers=min(2, usable_cpus()) if workers is None else workers,
-        ):
-            if not isinstance(outcome, ForegroundError):
-                yield outcome
-            elif on_error == "raise" or not isinstance(outcome, ImageError):
-                raise outcome
-            elif on_error == "none":
-                yield None
-
-    def preprocess(self, image: Any, **options: Any) -> dict[str, Any]:
-        """Decode a picture and make the model's input of it: `pixel_values`, float32, (1, 3, h, w)."""
-        if not self.extracts_foreground:
-            inputs: dict[str, Any] = super().preprocess(image, **options)
-            return inputs
-        processing = self._processing(options.get("resampling"), options.get("model_input_size"))
-        timeout = options.get("timeout")
-        decoded = decode(image) if timeout is None else decode(image, timeout=timeout)
-        return {
-            "pixel_values": preprocess(decoded.pixels, processing)[None],
-            "image": decoded,
-            "processing": processing,
-        }
-
-    def forward(self, model_inputs: dict[str, Any], **options: Any) -> dict[str, Any]:
-        """Run the model, without the parent's moves between torch devices for what is numpy on both sides."""
-        if self.extracts_foreground:
-            return self._forward(model_inputs, **options)
-        outputs: dict[str, Any] = super().forward(model_inputs, **options)
-        return outputs
-
-    def _forward(self, model_inputs: dict[str, Any], **_: Any) -> dict[str, Any]:
-        if not self.extracts_foreground:
-            outputs: dict[str, Any] = super()._forward(model_inputs)
-            return outputs
-        return self._forward_batch([model_inputs])[0]
-
-    def _forward_batch(self, batch: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Run several pictures; those of one size go through the graph together."""
-        by_shape: dict[tuple[int, ...], list[int]] = {}
-        for i, item in enumerate(batch):
-            by_shape.setdefault(item["pixel_values"].shape, []).append(i)
-        alphas: dict[int, Any] = {}
-        for indices in by_shape.values():
-            values = np.concatenate([batch[i]["pixel_values"] for i in indices])
-            alphas.update(zip(indices, forward(self.model.graph, values), strict=True))
-        return [{**item, "pixel_values": None, "alpha": alphas[i]} for i, item in enumerate(batch)]
-
-    def postprocess(self, model_outputs: dict[str, Any], **options: Any) -> Any:
-        """Make the result of the model's plane."""
-        if not self.extracts_foreground:
-            return super().postprocess(model_outputs, **options)
-        image: DecodedImage = model_outputs["image"]
-        alpha = model_outputs["alpha"][0]
-        mask = postprocess(alpha, image.height, image.width, model_outputs["processing"])
-        if options.get("return_mask"):
-            return to_mask(mask)
-        return self._result(image, mask)
-
-    def _result(self, image: DecodedImage, mask: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:
-        return [{"label": None, "score": None, "mask": to_mask(mask)}]
-
-    def _processing(self, resampling: str | None, size: Any) -> Processing:
-        """Apply a call's own resampling and size."""
-        processing: Processing = self.processing
-        if resampling is not None:
-            processing = replace(processing, resampling=resampling)
-        if size is not None:
-            height, width = _pair(size)
-            graph = self.model.graph
-            if (graph.height or height, graph.width or width) != (height, width):
-                raise UnsupportedOptionError(
-                    f"model_input_size={[height, width]}: this graph takes {[graph.height, graph.width]} only."
-                )
-            processing = processing.with_size(height, width)
-        return processing
-
-    def dispose(self) -> None:
-        """Free the session. The pipeline cannot be called any more; a second call does nothing."""
-        super().dispose()
-        if self.extracts_foreground:
-            self.model.dispose()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Pickle the same bytes before and after a call, so that datasets finds what it has computed before."""
-        return {**{key: value for key, value in self.__dict__.items() if key != "_lines"}, "call_count": 0}
-
-    def __enter__(self) -> ForegroundExtractionPipeline:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.dispose()
+    label: None
+    score: None
+    mask: Image.Image
 
 
-class BackgroundRemovalPipeline(ForegroundExtractionPipeline):
-    """Transformers.js' `background-removal`: the picture with the mask as its alpha, a PIL image of mode "RGBA"."""
+class _Pipeline(Calls):
+    """An opened model, called as in Transformers.js.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if not self.extracts_foreground:
-            raise UnsupportedTaskError(
-                f"background-removal needs a model with one foreground plane, and {self.model.config._name_or_path} "
-                "has none. Use the task image-segmentation with it."
-            )
+    Attributes:
+        task: The task.
+        segmenter: The model.
+    """
 
-    def _result(self, image: DecodedImage, mask: np.ndarray[Any, np.dtype[np.uint8]]) -> Image.Image:
-        return put_alpha(image.rgb(), mask)
+    task: str
+
+    def __init__(self, segmenter: Segmenter, call_options: CallOptions) -> None:
+        self.segmenter = segmenter
+        self.call_options = call_options
+
+    @property
+    def model(self) -> Segmenter:
+        """The model, under the name that transformers' pipelines have for it."""
+        return self.segmenter
+
+    def save_pretrained(self, save_directory: str | Path) -> None:
+        """Write the model into a folder; see `Model.save_pretrained`."""
+        self.segmenter.save_pretrained(save_directory)
+
+    @property
+    def image_processor(self) -> Any:
+        """The model's `ForegroundImageProcessor`; asking for it imports transformers."""
+        from transformers_foreground.adapters.image_processing import ForegroundImageProcessor
+
+        return ForegroundImageProcessor(**self.segmenter.processing.to_dict())
 
 
-def _whole(name: str, given: Any, default: Any, least: int) -> int | None:
-    """Return a whole number that an option gives, or its default."""
-    value = default if given is None else given
-    if value is not None and (not isinstance(value, int) or value < least):
-        raise UnsupportedOptionError(f"{name}={value!r}: use a whole number from {least}.")
-    return value
+class ForegroundPipeline(_Pipeline):
+    """`image-segmentation` with a foreground model: each image gives one segment. See `Calls.call`."""
+
+    task = "image-segmentation"
+
+    @overload
+    def __call__(
+        self, inputs: list[Any] | tuple[Any, ...], options: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> list[list[Segment]]: ...
+    @overload
+    def __call__(
+        self, inputs: ImageInput, options: Mapping[str, Any] | None = None, *, return_mask: Literal[True], **kwargs: Any
+    ) -> Image.Image: ...
+    @overload
+    def __call__(
+        self, inputs: ImageInput, options: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> list[Segment]: ...
+    @overload
+    def __call__(
+        self, inputs: Iterable[Any], options: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> Iterator[list[Segment]]: ...
+    def __call__(self, inputs: Any = None, options: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
+        """Extract the foreground of one image or of many; see `Calls.call`."""
+        return self.call(inputs, options, kwargs)
 
 
-def _pair(size: Any) -> tuple[int, int]:
-    """Return (height, width) of `model_input_size`; a number is a square."""
-    pair = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, (list, tuple)) else ()
-    if len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
-        raise UnsupportedOptionError(f"model_input_size={size!r}: use [height, width], or a number for a square.")
-    return pair[0], pair[1]
+class RemovalPipeline(_Pipeline):
+    """`background-removal`: the image with the mask as its alpha, a PIL image of mode "RGBA". See `Calls.call`."""
+
+    task = "background-removal"
+    removes_background = True
+
+    @overload
+    def __call__(
+        self, inputs: list[Any] | tuple[Any, ...], options: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> list[Image.Image]: ...
+    @overload
+    def __call__(self, inputs: ImageInput, options: Mapping[str, Any] | None = None, **kwargs: Any) -> Image.Image: ...
+    @overload
+    def __call__(
+        self, inputs: Iterable[Any], options: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> Iterator[Image.Image]: ...
+    def __call__(self, inputs: Any = None, options: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
+        """Extract the foreground of one image or of many; see `Calls.call`."""
+        return self.call(inputs, options, kwargs)
+
+
+_CLASSES: Final[Mapping[str, type[_Pipeline]]] = {cls.task: cls for cls in (ForegroundPipeline, RemovalPipeline)}
+
+
+class PipelineOptions(TypedDict, total=False):
+    """The options of `pipeline`, which describes them."""
+
+    device: Any
+    dtype: Any
+    subfolder: str
+    model_file_name: str | None
+    revision: str | None
+    cache_dir: str | Path | None
+    local_files_only: bool
+    progress_callback: ProgressCallback | None
+    session_options: Any
+    provider_options: Mapping[str, Any] | None
+    config: Mapping[str, Any] | Any
+    use_external_data_format: bool | int | Mapping[str, Any] | None
+    token: str | bool | None
+    strict: bool
+    resampling: str | None
+    batch_size: int
+    num_workers: int | None
+    trust_remote_code: bool | None
+
+
+@overload
+def pipeline(
+    task: Literal["image-segmentation"], model: str | Path | None = None, **options: Unpack[PipelineOptions]
+) -> ForegroundPipeline: ...
+@overload
+def pipeline(
+    task: Literal["background-removal"], model: str | Path | None = None, **options: Unpack[PipelineOptions]
+) -> RemovalPipeline: ...
+def pipeline(
+    task: str, model: str | Path | None = None, *, batch_size: int = 1, num_workers: int | None = None, **options: Any
+) -> Any:
+    """Build a pipeline, as Transformers.js' `pipeline` does.
+
+    Args:
+        task: `"image-segmentation"` or `"background-removal"`.
+        model: Repository id (`"briaai/RMBG-1.4"`) or a folder laid out like a repository; `None` takes the task's own
+            (see `hub.known_models.DEFAULT_MODELS`).
+        batch_size: Images for each run of the graph, when many are given.
+        num_workers: Threads that decode and encode, when many are given.
+        options: The rest, by name:
+
+            - device: `"cpu"` (default), `"wasm"`, `"auto"`, `"gpu"`, `"webgpu"`, `"cuda"`, `"dml"`, `"coreml"`,
+              `"webnn"` or `"openvino"`: see `devices.PROVIDERS`.
+            - dtype: `"fp32"`, `"fp16"`, `"q8"`, ...: see `dtypes.SUFFIXES`. The default is what the model's config asks
+              for, else `"q8"` on wasm and `"fp32"` elsewhere.
+            - subfolder: Folder of the ONNX files in the repository, `"onnx"`.
+            - model_file_name: Stem of the ONNX file; `"model"` by default.
+            - revision: Branch, tag or commit; `"main"` by default.
+            - cache_dir: The cache to use in place of the Hugging Face one.
+            - local_files_only: Never open a connection.
+            - progress_callback: Called with Transformers.js' progress events.
+            - session_options: `onnxruntime.SessionOptions`, or a mapping of its attributes.
+            - provider_options: Options of the device's execution provider.
+            - config: Used in place of `config.json`.
+            - use_external_data_format: Whether the weights lie beside the graph in `*.onnx_data`.
+            - token: Token for the Hub; by default `HF_TOKEN` or the stored one.
+            - strict: Raise, instead of warning and using the CPU, where the device's provider is not installed.
+            - resampling: `"transformers.js"` (default), `"canvas"`, `"antialias"` or `"bria"`.
+
+    Returns:
+        The pipeline. It is a context manager, and `dispose()` frees it. A graph that gives no foreground plane is
+        handed to transformers, whose own pipeline is returned.
+
+    Raises:
+        UnsupportedTaskError: Another task, or one that the model cannot do.
+        ModelNotFoundError: The model is nowhere.
+        ModelFileNotFoundError: The model has no file of this dtype; the message lists those that it has.
+        ForegroundError: The other errors in `errors`.
+        TypeError: There is no such option.
+
+    Examples:
+        >>> segmenter = pipeline("image-segmentation", "briaai/RMBG-1.4", device="wasm")
+        >>> result = segmenter("photo.jpg", subtask="foreground-extraction")
+        >>> result[0]["mask"].save("mask.png")
+    """
+    if task not in _CLASSES:
+        raise UnsupportedTaskError(f"Unsupported task: {task!r}. Use one of: {', '.join(_CLASSES)}.")
+    model = DEFAULT_MODELS[task] if model is None else model
+    call_options = CallOptions().updated({"batch_size": batch_size, "num_workers": num_workers}, str(model))
+    options = without_foreign(options)
+    progress_callback = options.get("progress_callback")
+    segmenter = Segmenter(model, num_workers=call_options.num_workers, **options)
+    try:
+        segmenter.open()
+    except NotForegroundError as error:
+        from transformers_foreground.adapters.other_models import other_pipeline
+
+        result = other_pipeline(task, segmenter, error, batch_size=batch_size, num_workers=num_workers)
+    else:
+        result = _CLASSES[task](segmenter, call_options)
+    ready(progress_callback, task, str(model))
+    return result

@@ -8,7 +8,7 @@ A row holds one call, in JavaScript and in Python. `recorded.json` holds what Tr
   without which nothing loads;
 - `file_of(options)` is the ONNX file that is loaded with these options;
 - `segmenter` and `remover` are new pipelines for image-segmentation and background-removal;
-- `files` are small pictures, by their name.
+- `files` are small images, by their name.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import numpy as np
 from PIL import Image
 from tiny_models import brightness_model, write_repo
 
-from transformers_foreground import ForegroundExtractionPipeline, env, pipeline
+from transformers_foreground import ForegroundPipeline, RemovalPipeline, env, pipeline
 
 RECORDED = Path(__file__).with_name("recorded.json")
 ID = "briaai/RMBG-1.4"
@@ -172,14 +172,14 @@ TABLE: Mapping[str, Sequence[Row]] = {
             "UnsupportedDeviceError: .*Use one of: cpu, wasm, auto",
         ),
     ],
-    "One picture and many": [
+    "One image and many": [
         Row("segmenter(files.photo)", "segmenter(files.photo)"),
         Row(
             "segmenter([files.photo])",
             "segmenter([files.photo])",
             DIFFERS,
             f"[{_MASK}]",
-            "As transformers does in Python: a list of pictures gives a list of results.",
+            "As transformers does in Python: a list of images gives a list of results.",
         ),
         Row(
             "segmenter([files.photo, files.photo])",
@@ -229,12 +229,16 @@ TABLE: Mapping[str, Sequence[Row]] = {
         Row(
             "segmenter(files.photo, {threshold: 0.9, mask_threshold: 0.9, overlap_mask_area_threshold: 0.1})",
             "segmenter(files.photo, threshold=0.9, mask_threshold=0.9, overlap_mask_area_threshold=0.1)",
-            note="Both ignore them: they are for models of another kind.",
+            STRICTER,
+            "UnsupportedOptionError: threshold=0.9 means nothing",
+            "Transformers.js ignores them, and who sets a threshold expects a hard mask.",
         ),
         Row(
             "segmenter(files.photo, {label_ids_to_fuse: [1], target_sizes: [[7, 7]]})",
             "segmenter(files.photo, label_ids_to_fuse=[1], target_sizes=[[7, 7]])",
-            note="Both ignore them.",
+            STRICTER,
+            "UnsupportedOptionError: label_ids_to_fuse=.* means nothing",
+            "Transformers.js ignores them.",
         ),
         Row(
             "segmenter(files.photo, {treshold: 0.9})",
@@ -292,7 +296,7 @@ TABLE: Mapping[str, Sequence[Row]] = {
             "(lambda image: [segmenter(image), len(image.getbands())][1])(Image.open(files.rgba))",
             DIFFERS,
             "4",
-            "Transformers.js changes the picture that it is given to three channels; here it stays as it is.",
+            "Transformers.js changes the image that it is given to three channels; here it stays as it is.",
         ),
     ],
     "Lifetime": [
@@ -337,7 +341,7 @@ def verdict_of(theirs: Outcome, ours: Outcome) -> str:
 
 def describe(value: Any) -> str:
     """Put a value as `conformance_options.mjs` puts JavaScript's."""
-    if isinstance(value, ForegroundExtractionPipeline):
+    if isinstance(value, ForegroundPipeline | RemovalPipeline):
         return "a pipeline"
     if isinstance(value, Image.Image):
         return f"image {value.width}×{value.height}×{len(value.getbands())}"
@@ -349,7 +353,7 @@ def describe(value: Any) -> str:
 
 
 def write_files(folder: Path) -> dict[str, str]:
-    """Write the pictures that the rows name; gives their paths."""
+    """Write the images that the rows name; gives their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     names = (
         "photo.png rgba.png gray.png gray_alpha.png tiff.tif bmp.bmp svg.svg empty.png not_image.jpg truncated.jpg "
@@ -425,4 +429,4 @@ class Bench:
         return next(e["file"] for e in events if e["status"] == "initiate" and e["file"].endswith(".onnx"))
 
     def _clean(self, text: str) -> str:
-        return re.sub(r"\s+", " ", text.replace(str(self.folder), "…"))
+        return re.sub(r"\s+", " ", text.replace(str(self.folder), "…").replace(str(Path.home()), "~"))

@@ -1,7 +1,7 @@
 """The methods of Transformers.js' `RawImage`, and the lines of Python that do the same.
 
 Our results are PIL images. In the lines, `image` is one of mode "RGB" (2×2), `gray` and `rgba` have other modes,
-`row` is gray and 4×1, `mask` is what a pipeline gives; `resize` is `transformers_foreground.resampling.resize`.
+`row` is gray and 4×1, `mask` is what a pipeline gives; `resize` is `transformers_foreground.runtime.resampling.resize`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from transformers_foreground.output import to_mask
-from transformers_foreground.resampling import resize
+from transformers_foreground.images.alpha import to_mask
+from transformers_foreground.runtime.resampling import resize
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ LINES = (
 
 
 def pixels(channels: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return the oracle's 2×2 picture, (2, 2, channels)."""
+    """Return the oracle's 2×2 image, (2, 2, channels)."""
     return (np.arange(4 * channels) * 37 % 256).astype(np.uint8).reshape(2, 2, channels)
 
 

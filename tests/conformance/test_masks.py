@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.skipif(not manifest("fp32"), reason=f"no oracle at {ORACLE} (see FOREGROUND_SHARED)"),
 ]
 IN_BROWSER = [name for name in manifest("fp32") if (ORACLE / "browser" / "fp32" / f"{name}.mask.png").is_file()]
-# A canvas keeps colours premultiplied by alpha, so a browser's model sees black where a picture is transparent, and
+# A canvas keeps colours premultiplied by alpha, so a browser's model sees black where an image is transparent, and
 # Node's sees the colours that are hidden there. Our `resampling="canvas"` resizes as browsers do, and decodes as Node.
 TRANSPARENT = "14_rgba.png"
 
@@ -39,7 +39,7 @@ def segmenter(dtype: str, isnet_as_rmbg: Path) -> Iterator[Any]:
             pytest.skip(f"{error}")
 
 
-def picture(name: str) -> Path:
+def image(name: str) -> Path:
     path = ORACLE / "images" / name
     if not path.is_file():
         pytest.skip(f"{name} is in the manifest but not in images/")
@@ -48,7 +48,7 @@ def picture(name: str) -> Path:
 
 @pytest.mark.parametrize("name", manifest("fp32"))
 def test_every_stage_equals_that_of_node(segmenter: Any, dtype: str, name: str) -> None:
-    node, ours = manifest(dtype)[name], run_stages(segmenter, picture(name))
+    node, ours = manifest(dtype)[name], run_stages(segmenter, image(name))
     assert ours.mask.shape == ours.size[1::-1]
     if "error" in node["segmentation"]:  # refused by Node (gray with alpha), accepted by us
         return
@@ -66,20 +66,20 @@ def test_every_stage_equals_that_of_node(segmenter: Any, dtype: str, name: str) 
     assert ours.mask_model == node["mask_model"]["sha256"]
     assert sha256(ours.mask) == mask["sha256"]
     assert difference.levels == 0
-    if "sha256" in node.get("background_removal", {}):  # recorded for fp32; refused by Node for gray pictures
+    if "sha256" in node.get("background_removal", {}):  # recorded for fp32; refused by Node for gray images
         assert ours.cutout == node["background_removal"]["sha256"]
 
 
 @pytest.mark.parametrize("dtype", ["fp32"], scope="module")
 @pytest.mark.parametrize("name", [name for name in IN_BROWSER if name != TRANSPARENT])
 def test_canvas_gives_the_browsers_masks(segmenter: Any, name: str) -> None:
-    mask = segmenter(picture(name), resampling="canvas", return_mask=True)
+    mask = segmenter(image(name), resampling="canvas", return_mask=True)
     assert Difference.between(np.asarray(mask), recorded_mask(name, "browser/fp32")).share <= 0.0002
 
 
 @pytest.mark.parametrize("dtype", ["fp32"], scope="module")
 def test_canvas_and_transparency(segmenter: Any) -> None:
-    mask = segmenter(picture(TRANSPARENT), resampling="canvas", return_mask=True)
+    mask = segmenter(image(TRANSPARENT), resampling="canvas", return_mask=True)
     difference = Difference.between(np.asarray(mask), recorded_mask(TRANSPARENT, "browser/fp32"))
     assert difference.levels <= 3  # Skia rounds premultiplied colours in ways of its own
     assert difference.share <= 0.005

@@ -57,7 +57,7 @@ def test_the_docs_hold_every_row() -> None:
 
 
 def test_the_record_says_of_which_version() -> None:
-    assert json.loads(RECORDED.read_text(encoding="utf-8"))["versions"]["@huggingface/transformers"] == "4.3.1"
+    assert json.loads(RECORDED.read_text(encoding="utf-8"))["versions"]["@huggingface/transformers"] == "4.3.2"
 
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line.js)

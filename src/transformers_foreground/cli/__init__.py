@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import sys
+from contextlib import suppress
+from typing import Final
 
 from transformers_foreground.cli.app import app
+
+_M_ARENA_MAX: Final = -8  # of glibc's mallopt(3)
 
 
 def main() -> None:
     """Run the command."""
+    use_one_heap()
     if isinstance(sys.stdout, io.TextIOWrapper):  # into a file, Windows writes in an old encoding that lacks letters
         sys.stdout.reconfigure(errors="backslashreplace")
     app()
 
 
-__all__ = ["app", "main"]
+def use_one_heap() -> None:
+    """Have glibc's threads share one heap: each keeps what it freed, which is 80 MB in a folder of large images."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
+__all__ = ["app", "main", "use_one_heap"]

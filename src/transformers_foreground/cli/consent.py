@@ -41,7 +41,7 @@ def with_consent(load: Callable[[], Loaded], yes: bool) -> Loaded:
 
 
 def _confirmed(question: str) -> bool:
-    """Ask on standard error: typer's own question leaves a blank on standard output, where a picture may go."""
+    """Ask on standard error: typer's own question leaves a blank on standard output, where an image may go."""
     typer.echo(f"{question} [y/N]: ", nl=False, err=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 

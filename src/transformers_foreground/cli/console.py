@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,14 +23,30 @@ def stderr() -> Console:
     return Console(stderr=True)
 
 
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """Return text with control characters shown by their codes, since a terminal obeys them.
+
+    Line ends stay; those that turn the direction of writing, and so may hide what is there, do not.
+    """
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def one_line(name: str) -> str:
+    """Return a name as `visible` does, with line ends shown too."""
+    return visible(name).replace("\n", "\\n")
+
+
 def say(text: str, style: str = "") -> None:
     """Show a line on standard error, above a bar where there is one.
 
-    File names are not markup: `[bold].jpg` is shown as it is.
+    File names are neither markup nor escape codes: `[bold].jpg` is shown as it is.
     """
     from rich.text import Text
 
-    stderr().print(Text(text, style=style), soft_wrap=True)
+    stderr().print(Text(visible(text), style=style), soft_wrap=True)
 
 
 def complain(text: str) -> None:
@@ -101,7 +119,7 @@ def download_bar(hidden: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
             return
         file = event["file"]
         if file not in tasks and event["loaded"] < event["total"]:
-            tasks[file] = bar.add_task(file)
+            tasks[file] = bar.add_task(one_line(file))
         if file in tasks:
             bar.update(tasks[file], completed=event["loaded"], total=event["total"])
 
@@ -110,8 +128,8 @@ def download_bar(hidden: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
 
 
 @contextmanager
-def progress_bar(total: int, hidden: bool) -> Iterator[Callable[[], None]]:
-    """Show a bar with count, rate and time left for many pictures."""
+def progress_bar(total: int, hidden: bool, unit: str = "images") -> Iterator[Callable[[], None]]:
+    """Show a bar with count, rate and time left for many images, or frames."""
     if hidden or not stderr().is_terminal:
         yield lambda: None
         return
@@ -119,15 +137,28 @@ def progress_bar(total: int, hidden: bool) -> Iterator[Callable[[], None]]:
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
     bar = Progress(*columns, console=stderr())
-    task = bar.add_task("pictures", total=total, rate="")
+    task = bar.add_task(unit, total=total, rate="")
 
     def advance() -> None:
         bar.advance(task)
         speed = bar.tasks[0].completed / max(bar.tasks[0].elapsed or 0, 1e-3)
-        bar.update(task, rate=f"{speed:.2f} pictures/s")
+        bar.update(task, rate=f"{speed:.2f} {unit}/s")
 
     with bar:
         yield advance
+
+
+@contextmanager
+def said_if_slow(text: str, hidden: bool, seconds: float = 2.0) -> Iterator[None]:
+    """Print a line if something takes longer than so many seconds, so that no minute passes in silence."""
+    timer = threading.Timer(seconds, say, [f"{text} …"])
+    timer.daemon = True
+    if not hidden:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

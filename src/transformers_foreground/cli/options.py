@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from transformers_foreground.env import env
 from transformers_foreground.errors import ForegroundError
 
 DEFAULT_MODEL = "briaai/RMBG-1.4"
+
+
+def chosen_model(model: str | None) -> str:
+    """Return the model that `--model` names; else the one that `FOREGROUND_MODEL` names; else the default."""
+    return model or env.default_model or DEFAULT_MODEL
 
 
 def _refuse_as_usage(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -25,22 +32,24 @@ def _refuse_as_usage(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return callback
 
 
-def _check_device(value: str) -> None:
-    from transformers_foreground.devices import PROVIDERS, resolve_device
+def _check_device(value: str | None) -> None:
+    if value is None:
+        return
+    from transformers_foreground.runtime.devices import PROVIDERS, resolve_device
 
     everything = [provider for providers in PROVIDERS.values() for provider in providers]
     resolve_device(value, available=everything)
 
 
 def _check_dtype(value: str) -> None:
-    from transformers_foreground.dtypes import resolve_dtype
+    from transformers_foreground.hub.dtypes import resolve_dtype
 
     resolve_dtype(value, "cpu")
 
 
 def _check_resampling(value: str | None) -> None:
     if value is not None:
-        from transformers_foreground.preprocessing import Processing
+        from transformers_foreground.runtime.processing import Processing
 
         Processing(resampling=value)
 
@@ -58,76 +67,87 @@ def check_dtypes(values: list[str] | None) -> None:
         raise typer.BadParameter(str(error), param_hint="'--dtype'") from error
 
 
-def _models() -> list[str]:
-    from transformers_foreground.cards import cards
+def _use_models_dir(folder: Path | None) -> Path | None:
+    if folder is not None:
+        if not folder.is_dir():
+            raise typer.BadParameter(f"{folder} is not a folder.")
+        env.local_model_path = folder
+    return folder
 
-    return [card.id for card in cards()]
+
+def _models() -> list[str]:
+    from transformers_foreground.hub.known_models import known_models
+
+    return [card.id for card in known_models()]
 
 
 def _devices() -> list[str]:
-    from transformers_foreground.devices import PROVIDERS
+    from transformers_foreground.runtime.devices import PROVIDERS
 
     return list(PROVIDERS)
 
 
 def _dtypes() -> list[str]:
-    from transformers_foreground.dtypes import SUFFIXES
+    from transformers_foreground.hub.dtypes import DTYPES
 
-    return ["auto", *SUFFIXES]
+    return ["auto", *DTYPES]
 
 
 def _resamplings() -> list[str]:
-    from transformers_foreground.resampling import RESAMPLINGS
+    from transformers_foreground.runtime.resampling import RESAMPLINGS
 
     return list(RESAMPLINGS)
 
 
-def _refinements() -> list[str]:
-    from transformers_foreground.refinement import METHODS
-
-    return list(METHODS)
-
-
 def _formats() -> list[str]:
-    from transformers_foreground.formats import KINDS
+    from transformers_foreground.images.encode import KINDS
 
     return list(KINDS)
 
 
-RESULT, MANY, MODEL = "What the result is", "Many pictures", "The model"
+RESULT, MASK, MANY, MODEL = "What the result is", "What becomes of the mask", "Many images", "The model"
 BackgroundOption = Annotated[
     str | None,
-    typer.Option("--background", "-b", help="A colour (white, #ff8800), a picture, or blur.", rich_help_panel=RESULT),
-]
-RefineOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Decide edges anew: guided, or closed-form (slow; extra \\[matting]).",
-        autocompletion=_refinements,
-        rich_help_panel=RESULT,
-    ),
+    typer.Option("--background", "-b", help="A colour (white, #ff8800), an image, or blur.", rich_help_panel=RESULT),
 ]
 FormatOption = Annotated[
     str | None,
     typer.Option(
         "--format",
-        help="png (default), webp, tiff, avif, or jpeg (with a background).",
+        help="png (default), webp, tiff, avif, jpeg (with a background), gif (with --animate).",
         autocompletion=_formats,
         rich_help_panel=RESULT,
     ),
 ]
 ModelOption = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--model", "-m", help="Model id, or a folder.", autocompletion=_models, show_default=True, rich_help_panel=MODEL
+        "--model",
+        "-m",
+        help="Model id, or a folder.",
+        autocompletion=_models,
+        show_default=f"FOREGROUND_MODEL, or {DEFAULT_MODEL}",
+        rich_help_panel=MODEL,
+    ),
+]
+ModelsDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--models-dir",
+        metavar="FOLDER",
+        help="Look for models there, too.",
+        callback=_use_models_dir,
+        show_default="FOREGROUND_MODELS, or ./models",
+        rich_help_panel=MODEL,
     ),
 ]
 DeviceOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         help="cpu, auto, gpu, cuda, openvino, webgpu, dml, coreml, wasm, ...",
         callback=_refuse_as_usage(_check_device),
         autocompletion=_devices,
+        show_default="FOREGROUND_DEVICE, or auto: the fastest safe engine that is installed",
         rich_help_panel=MODEL,
     ),
 ]
@@ -152,10 +172,14 @@ ResamplingOption = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+RevisionOption = Annotated[
+    str | None, typer.Option("--revision", help="Branch, tag or commit of the model.", rich_help_panel=MODEL)
+]
 LocalFilesOnlyOption = Annotated[
     bool, typer.Option("--local-files-only", help="Never open a connection.", rich_help_panel=MODEL)
 ]
 YesOption = Annotated[
     bool, typer.Option("--yes", "-y", help="Download a model of any size without asking.", rich_help_panel=MODEL)
 ]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and warnings.")]
 ModelArgument = Annotated[str, typer.Argument(help="Model id.", autocompletion=_models)]

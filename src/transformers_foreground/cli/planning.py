@@ -1,4 +1,4 @@
-"""Decide, before anything is loaded, where each picture's result goes."""
+"""Decide, before anything is loaded, where each image's result goes."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import typer
 
-from transformers_foreground.formats import kind_of
+from transformers_foreground.cli.folders import images_in, summary
+from transformers_foreground.cli.results import SUFFIX, result_name, results_among
+from transformers_foreground.images.encode import KINDS, kind_of
+from transformers_foreground.images.formats import SUFFIXES
 
 STDIO = "-"
-SUFFIX = {"jpeg": "jpg"}  # where it is not the format's name
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif")
-"""Files with these suffixes are taken from folders. A file that is named is read whatever its suffix."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://|(data|file):", re.IGNORECASE)
 _FORBIDDEN = re.compile(r'[<>:"|*\\]')  # in Windows' names; "a:b.png" would be written into a hidden part of "a"
@@ -25,7 +24,7 @@ _FORBIDDEN = re.compile(r'[<>:"|*\\]')  # in Windows' names; "a:b.png" would be 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture's way.
+    """One image: where it comes from, and where its result goes.
 
     Attributes:
         source: A path, a URL, or `"-"` for standard input.
@@ -42,38 +41,55 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """What is to be done, and what is not.
+
+    Attributes:
+        jobs: The images.
+        left_out: Path and reason of what lies in the folders and is no image.
+        unreadable: Path and reason of what in the folders could not be looked at.
+    """
+
+    jobs: list[Job]
+    left_out: list[tuple[Path, str]] = field(default_factory=list)
+    unreadable: list[tuple[Path, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class _Found:
     source: str
     folder: Path  # below the output folder
     name: str
 
 
-def plan(
-    pictures: list[str], output: str | None, name: str, kind: str = "png", *, may_be_none: bool = False
-) -> list[Job]:
-    """Decide where each picture's result goes.
+def plan(images: list[str], output: str | None, name: str, kind: str = "png", *, may_be_none: bool = False) -> Plan:
+    """Decide where each image's result goes.
 
-    Beside its picture; or with `output` in that folder, where a folder's pictures keep their places below it; or in
+    Beside its image; or with `output` in that folder, where a folder's images keep their places below it; or in
     the file `output`. Results are called `photo.cutout.png`; `a.jpg` and `a.png` in one place keep their suffixes
-    (`a.jpg.cutout.png`).
+    (`a.jpg.cutout.png`). Names that the file system would refuse are shortened.
 
     Args:
-        pictures: What was given: files, folders, URLs, `"-"`. One that is given twice is done once.
-        output: The `-o` option. It is a folder if it is one, ends with a slash or has no suffix, or if the pictures
+        images: What was given: files, folders, URLs, `"-"`. One that is given twice is done once.
+        output: The `-o` option. It is a folder if it is one, ends with a slash or has no suffix, or if the images
             are many; else a file.
         name: `"cutout"` or `"mask"`: the middle of `photo.cutout.png`.
-        kind: The format of the results, of `formats.KINDS`.
-        may_be_none: Whether it is fine that there is no picture.
+        kind: The format of the results, of `encode.KINDS`.
+        may_be_none: Whether it is fine that there is no image.
 
     Raises:
-        typer.BadParameter: Nothing to do, two results for one file name, or a result whose name is of another format.
+        typer.BadParameter: No such format, nothing to do, two results for one file name, or a name of another format.
     """
-    found = list({item.source: item for picture in pictures for item in _expand(picture)}.values())
-    if not found and not may_be_none:
-        raise typer.BadParameter(f"No pictures in {', '.join(pictures)}. These count: {' '.join(SUFFIXES)}.")
+    if kind not in KINDS:
+        raise typer.BadParameter(f"Format {kind!r}: use {', '.join(KINDS)}.")
+    planned = Plan([])
+    found = list({item.source: item for image in images for item in _expand(image, output, planned)}.values())
+    if not found and not planned.unreadable and not may_be_none:
+        why = f" {summary(planned.left_out)}." if planned.left_out else ""
+        raise typer.BadParameter(f"No images in {', '.join(images)}.{why}")
     if output == STDIO and len(found) > 1:
-        raise typer.BadParameter(f"-o - takes one picture, and these are {len(found)}. Give a folder.")
-    if output is not None and output != STDIO and not _is_folder(output, pictures, len(found), kind):
+        raise typer.BadParameter(f"-o - takes one image, and these are {len(found)}. Give a folder.")
+    if output is not None and output != STDIO and not _is_folder(output, images, len(found), kind):
         targets: list[Path | None] = [Path(output)]
     else:
         places = [_place(item, output) for item in found]
@@ -86,50 +102,55 @@ def plan(
         ]
     twice = [target for target, count in Counter(targets).items() if target is not None and count > 1]
     if twice:
-        raise typer.BadParameter(f"Two pictures would both become {twice[0]}. Run them apart, with another -o.")
-    return [Job(item.source, target) for item, target in zip(found, targets, strict=True)]
+        raise typer.BadParameter(f"Two images would both become {twice[0]}. Run them apart, with another -o.")
+    planned.jobs.extend(Job(item.source, target) for item, target in zip(found, targets, strict=True))
+    return planned
 
 
-def kind_for(output: str | None, given: str | None) -> str:
-    """Return the format of the results: the one that was given, the one that a file's name means, or PNG."""
-    named = None if output is None or Path(output).is_dir() else kind_of(output)
-    return kind_of(f"x.{given}") or given if given else named or "png"
+def kind_for(output: str | None, given: str | None, animate: bool = False) -> str:
+    """Return the format of the results: the one that was given, the one that a file's name means, or the default.
+
+    That is PNG, and WebP for animations.
+    """
+    named = None if output is None or os.path.isdir(output) else kind_of(output)
+    return kind_of(f"x.{given}") or given if given else named or ("webp" if animate else "png")
 
 
-def _expand(picture: str) -> Iterator[_Found]:
-    """Yield a picture, or each picture in a folder."""
-    if picture == STDIO:
-        yield _Found(picture, Path(), "stdin")
-    elif _URL.match(picture):
-        path = "" if picture[:5].lower() == "data:" else re.split(r"[?#]", picture.partition(":")[2])[0]
-        yield _Found(picture, Path(), _FORBIDDEN.sub("_", Path(path).name) or "picture")
-    elif Path(picture).is_dir():
-        for path in sorted(Path(picture).rglob("*")):
-            inside = path.relative_to(picture)
-            hidden = any(part.startswith(".") for part in inside.parts)
-            is_result = Path(path.stem).suffix in (".cutout", ".mask")
-            if path.suffix.lower() in SUFFIXES and not hidden and not is_result and path.is_file():
-                yield _Found(str(path), inside.parent, path.name)
-    else:
-        yield _Found(picture, Path(), Path(picture).name or "picture")
+def _expand(image: str, output: str | None, planned: Plan) -> list[_Found]:
+    """Return an image, or each image in a folder; note what of the folder is not taken."""
+    if image == STDIO:
+        return [_Found(image, Path(), "stdin")]
+    if _URL.match(image):
+        path = "" if image[:5].lower() == "data:" else re.split(r"[?#]", image.partition(":")[2])[0]
+        return [_Found(image, Path(), _FORBIDDEN.sub("_", Path(path).name) or "image")]
+    if not os.path.isdir(image):
+        return [_Found(image, Path(), Path(image).name or "image")]
+    top = Path(image)
+    listing = images_in(top)
+    results = results_among(listing.images, top, None if output == STDIO else output)
+    planned.left_out.extend([*listing.left_out, *((path, "results of this command") for path in sorted(results))])
+    planned.unreadable.extend(listing.unreadable)
+    return [
+        _Found(str(path), path.relative_to(top).parent, path.name) for path in listing.images if path not in results
+    ]
 
 
-def _is_folder(output: str, pictures: list[str], count: int, kind: str) -> bool:
+def _is_folder(output: str, images: list[str], count: int, kind: str) -> bool:
     path = Path(output)
-    if path.is_dir() or output.endswith(("/", os.sep)):
+    if os.path.isdir(path) or output.endswith(("/", os.sep)):
         return True
-    is_file = path.exists()
-    if count > 1 or Path(pictures[0]).is_dir():
+    is_file = os.path.exists(path)
+    if count > 1 or os.path.isdir(images[0]):
         if is_file:
-            raise typer.BadParameter(f"-o {output} is a file. Several pictures, or a folder, need a folder.")
+            raise typer.BadParameter(f"-o {output} is a file. Several images, or a folder, need a folder.")
         if path.suffix.lower() in SUFFIXES:
             raise typer.BadParameter(
-                f"-o {output} names one file. Several pictures, or a folder, need a folder: {output}/"
+                f"-o {output} names one file. Several images, or a folder, need a folder: {output}/"
             )
         return True
     if not is_file and not path.suffix:
         return True
-    if kind_of(path) != kind and (path.is_file() or not is_file):  # a pipe or a device has no suffix
+    if kind_of(path) != kind and (os.path.isfile(path) or not is_file):  # a pipe or a device has no suffix
         right = path.with_suffix(f".{SUFFIX.get(kind, kind)}")
         raise typer.BadParameter(
             f"Results are {kind.upper()} files, so -o {output} would be a wrong name. Use {right}, or --format for "
@@ -148,18 +169,18 @@ def _place(item: _Found, output: str | None) -> Path | None:
 
 
 def _target(place: Path | None, name: str, end: str) -> Path | None:
-    return None if place is None else place / f"{name}.{end}"
+    return None if place is None else place / result_name(name, end)
 
 
 def check_standard_output(jobs: list[Job], as_json: bool) -> None:
-    """Refuse to mix pictures with JSON, or to write them on a terminal.
+    """Refuse to mix images with JSON, or to write them on a terminal.
 
     Raises:
-        typer.BadParameter: A picture would go to standard output, which cannot take it.
+        typer.BadParameter: An image would go to standard output, which cannot take it.
     """
     if all(job.target is not None for job in jobs):
         return
     if as_json:
-        raise typer.BadParameter("--json writes to standard output, and so does this picture. Give -o FILE.")
+        raise typer.BadParameter("--json writes to standard output, and so does this image. Give -o FILE.")
     if sys.stdout is None or sys.stdout.isatty():
-        raise typer.BadParameter("Standard output takes no picture here. Give -o FILE, or write > cutout.png.")
+        raise typer.BadParameter("Standard output takes no image here. Give -o FILE, or write > cutout.png.")

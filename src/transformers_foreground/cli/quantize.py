@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from transformers_foreground.cli.console import say, working
-from transformers_foreground.cli.options import ModelArgument
+from transformers_foreground.atomic_write import write_whole
+from transformers_foreground.cli.consent import with_consent
+from transformers_foreground.cli.console import complain, download_bar, say, stderr
+from transformers_foreground.cli.options import ModelArgument, YesOption
+from transformers_foreground.errors import UnsupportedOptionError
 
 
 def _clip(value: str) -> str:
@@ -34,28 +43,76 @@ def quantize(
         list[str] | None,
         typer.Option(help="Folder of photos (with true masks in gt/ beside im/, or none) to judge by; repeatable."),
     ] = None,
+    evaluate_count: Annotated[
+        int | None, typer.Option(min=1, help="How many photos to take of each of them; all by default.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write; onnx/model_int8.onnx of the model by default.")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Also measure other methods, and write a page on all here; takes hours.")
+    ] = None,
+    yes: YesOption = False,
 ) -> None:
-    """Make a faster int8 file of a model, and measure how far from fp32 it is."""
-    from transformers_foreground.quantization.plan import Method
-    from transformers_foreground.quantization.report import table
-    from transformers_foreground.quantization.run import quantize as run
+    """Make a faster int8 file of a model, and measure how far from fp32 it is.
 
-    with working() as tell:
-        outcome = run(
+    Exit code: 0 when the file was written, 2 when the command is wrong: too few images, say.
+    """
+    from transformers_foreground.quantization.figures import Bounds
+    from transformers_foreground.quantization.plan import Method
+    from transformers_foreground.quantization.quantize import quantize as run
+    from transformers_foreground.quantization.report import report as page
+    from transformers_foreground.quantization.report import table
+
+    started = time.monotonic()
+    with download_bar(hidden=False) as on_download, _stages() as track:
+        load = partial(
+            run,
             model,
             images,
             count=count,
             method=None if method == "auto" else Method(clip=method, percent=percentile),
             keep_float=keep_float,
             evaluate=evaluate or (),
+            evaluate_count=evaluate_count,
+            curve=report is not None,
             output=output,
-            say=tell,
+            say=say,
+            track=track,
+            progress_callback=on_download,
         )
+        try:
+            outcome = with_consent(load, yes)
+        except UnsupportedOptionError as error:  # of the command: too few images, a folder that is not there
+            complain(f"error: {error}")
+            raise typer.Exit(2) from error
     typer.echo(table(outcome))
+    if report is not None:
+        command = shlex.join(["foreground", "quantize", *sys.argv[2:]])
+        minutes = (time.monotonic() - started) / 60
+        write_whole(report, page(model, outcome, command, minutes, Bounds()).encode())
     if outcome.safe:
-        say("It keeps the bounds: dtype='auto' may choose it.", "green")
+        say("It keeps the bounds.", "green")
     else:
-        say(f"It does not keep the bounds ({'; '.join(outcome.chosen.unkept)}): only dtype='int8' loads it.", "yellow")
+        say(f"It does not keep the bounds: {'; '.join(outcome.chosen.unkept)}.", "yellow")
+
+
+@contextmanager
+def _stages() -> Iterator[Callable[[str, int], Callable[[], None]]]:
+    """Show a bar with the time left for each stage; on a terminal only."""
+    if not stderr().is_terminal:
+        yield lambda stage, total: lambda: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=stderr(), transient=True)
+
+    def track(stage: str, total: int) -> Callable[[], None]:
+        for task in bar.task_ids:
+            bar.remove_task(task)
+        task = bar.add_task(stage, total=total)
+        return lambda: bar.advance(task)
+
+    with bar:
+        yield track

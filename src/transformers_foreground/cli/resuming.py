@@ -1,4 +1,4 @@
-"""Resuming: which results are there already, and stand for what would be made now."""
+"""Resuming: which results exist already and are what would be made now."""
 
 from __future__ import annotations
 
@@ -11,31 +11,35 @@ from pathlib import Path
 from typing import Any
 
 from transformers_foreground.cli.console import say
+from transformers_foreground.cli.identity import Identity
 from transformers_foreground.cli.planning import Job
-from transformers_foreground.images import DecodedImage
+from transformers_foreground.images.decode import DecodedImage
 
 
 def digest_of(options: Mapping[str, Any]) -> str:
-    """Return 16 digits that stand for all that decides what a result is, beside its picture."""
+    """Return 16 digits that stand for all that decides what a result is, beside its image."""
     text = json.dumps(options, sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON can hold in place of what it cannot: of a background that is a picture, its pixels' hash."""
+    """Return what JSON can hold in place of what it cannot: of a background that is an image, its pixels' hash."""
     if isinstance(value, DecodedImage):
         return value.pixels.shape, hashlib.sha256(value.pixels.tobytes()).hexdigest()
     return vars(value)
 
 
 def is_current(job: Job) -> bool:
-    """Whether a picture's result is there, and not older than the picture."""
+    """Whether an image's result is there, and not older than the image.
+
+    Results have the time at which their image was read: see `Reading.result_time`.
+    """
     try:
         return (
             job.is_file
             and job.target is not None
             and job.target.is_file()
-            and job.target.stat().st_mtime >= os.stat(job.source).st_mtime
+            and job.target.stat().st_mtime_ns >= os.stat(job.source).st_mtime_ns
         )
     except OSError:
         return False
@@ -45,7 +49,7 @@ def done_before(jobs: Sequence[Job], digest: str, log: Path | None, quiet: bool)
     """Return the jobs that need not be done again.
 
     Files do not say how they were made, and should not: a mask has the same bytes whoever writes it. The log does.
-    Without one, what is newer than its picture counts as done, and that is said.
+    Without one, what is newer than its image counts as done, and that is said.
 
     Args:
         jobs: All.
@@ -57,23 +61,23 @@ def done_before(jobs: Sequence[Job], digest: str, log: Path | None, quiet: bool)
     if log is None:
         if newer and not quiet:
             say(
-                f"Results kept: {len(newer)}, newer than their pictures, whatever options made them. --force makes "
+                f"Results kept: {len(newer)}, newer than their images, whatever options made them. --force makes "
                 "them anew; with --log the command remembers the options."
             )
         return newer
-    made = _made_with(log)
-    same = {job for job in newer if made.get(str(job.target)) == digest}
-    if (again := len(newer) - len(same)) and not quiet:
-        say(f"Results to be made anew: {again}, as {log} does not say that these options made them.")
-    return same
+    made = _made_of(log)
+    current = {job for job in newer if made.get(str(job.target)) == (digest, Identity.of(job))}
+    if (again := len(newer) - len(current)) and not quiet:
+        say(f"Results to be made anew: {again}, as {log} does not say that these options made them of these images.")
+    return current
 
 
-def _made_with(log: Path) -> dict[str, str]:
-    """Read which options made a result last, from the digests in a log."""
-    made: dict[str, str] = {}
+def _made_of(log: Path) -> dict[str, tuple[str, Identity]]:
+    """Read which options made a result last, and of which file, from a log."""
+    made: dict[str, tuple[str, Identity]] = {}
     with contextlib.suppress(OSError), log.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             with contextlib.suppress(ValueError, TypeError, KeyError):  # no line of ours, or cut short
-                told = json.loads(line)
-                made[told["output"]] = told["options"]
+                record = json.loads(line)
+                made[record["output"]] = record["options"], Identity(**record["source"])
     return made

@@ -1,76 +1,82 @@
-"""Cut out pictures, one after another, whatever happens to any of them."""
+"""Cut out images one after another; one that fails does not stop the others."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from transformers_foreground.atomic_write import write_whole
+from transformers_foreground.cli.identity import Identity, Reading
 from transformers_foreground.cli.planning import STDIO, Job
 from transformers_foreground.cli.style import Style
-from transformers_foreground.contact_sheets import cell
+from transformers_foreground.cli.unexpected import contained, unexpected
+from transformers_foreground.compositing.contact_sheet import cell
+from transformers_foreground.compositing.measures import measures
 from transformers_foreground.errors import ForegroundError, ImageError
-from transformers_foreground.images import DecodedImage, decode
-from transformers_foreground.output import write_whole
-from transformers_foreground.postprocessing import postprocess
-from transformers_foreground.preprocessing import preprocess
-from transformers_foreground.sources import enough_memory, name_of, open_stream, unreadable
-from transformers_foreground.streaming import stream
+from transformers_foreground.images.memory import memory_of
+from transformers_foreground.images.sources import name_of, open_stream, unreadable
+from transformers_foreground.runtime.doubt import doubt
 
 if TYPE_CHECKING:
-    from transformers_foreground.loading import LoadedModel
+    from transformers_foreground.segmenter import Foreground, Segmenter
+
+_ONLY_FIRST: Final = "only its first frame was taken; --animate takes all"
+_ATTEMPTS: Final = 3  # at an image that changes while it is done
 
 
 @dataclass(frozen=True)
 class Done:
-    """A picture that is done.
+    """An image that is done.
 
     Attributes:
-        told: What `--json` tells of it.
+        record: What `--json` says of it.
         cell: Its cell of the contact sheet, if one is wanted.
+        note: What else to say of it.
     """
 
-    told: dict[str, Any]
+    record: dict[str, Any]
     cell: Image.Image | None = None
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    job: Job
-    image: DecodedImage
-    pixel_values: NDArray[np.float32]
-    started: float
+    note: str = ""
 
 
 def check(job: Job, force: bool) -> None:
-    """Look whether a picture can be read and its result written, as far as that can be told without doing it.
+    """Check whether an image can be read and its result written, as far as that is known before doing it.
 
     Raises:
         ImageError: It cannot; the message names the file and the remedy.
     """
     if job.is_file:
         open_stream(job.source, name_of(job.source), timeout=0, max_bytes=0).close()
-    if job.target is None:
-        return
-    if job.target.is_file() and not force:
+    if job.target is not None:
+        check_target(job, force)
+
+
+def check_target(job: Job, force: bool) -> None:
+    """Check whether a result can be written to its file.
+
+    Raises:
+        ImageError: It cannot.
+    """
+    assert job.target is not None
+    if os.path.isfile(job.target) and not force:
         raise ImageError(
             f"{name_of(job.source)}: {job.target} exists. Use --force to overwrite it, --resume to skip it, or -o for "
             "another place."
         )
     # On Windows there may be none: a drive that is not there.
-    folder = next((parent for parent in job.target.parents if parent.exists()), job.target.parent)
-    if not folder.is_dir():
-        raise _unwritable(job.target, f"{folder} is not a folder")
+    folder = next((parent for parent in job.target.parents if os.path.exists(parent)), job.target.parent)
+    if not os.path.isdir(folder):
+        raise unwritable(job.target, f"{folder} is not a folder")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise _unwritable(job.target, f"{folder.resolve()} is read-only, or not yours to write in")
+        raise unwritable(job.target, f"{folder.resolve()} is read-only, or not yours to write in")
 
 
 def problem(job: Job, force: bool) -> ForegroundError | None:
@@ -79,89 +85,128 @@ def problem(job: Job, force: bool) -> ForegroundError | None:
         check(job, force)
     except ForegroundError as error:
         return error
+    except Exception as error:
+        return unexpected(job, error)
     return None
 
 
 def run(
-    loaded: LoadedModel,
+    segmenter: Segmenter,
     jobs: Sequence[Job],
     style: Style,
     *,
     force: bool,
     workers: int = 2,
     cells: bool = False,
-    on_written: Callable[[dict[str, Any]], None] = lambda _: None,
+    on_written: Callable[[dict[str, Any], Identity | None], None] = lambda *_: None,
 ) -> Iterator[Done | ForegroundError]:
-    """Cut out pictures, overlapping the reading and writing of some with the computing of others.
+    """Cut out images, overlapping the reading and writing of some with the computing of others.
+
+    An image that is replaced by another while it is read, computed or written is done again.
 
     Args:
-        loaded: The model.
-        jobs: Where the pictures are, and where the results go.
+        segmenter: The model.
+        jobs: Where the images are, and where the results go.
         style: What to make of each.
         force: Overwrite results that exist.
         workers: Threads that read and write.
         cells: Make cells for a contact sheet.
-        on_written: Told of each result, on any thread, as soon as it is written.
+        on_written: Called with the record of each result and the file that it was made from, on any thread, as soon as
+            it is written.
 
     Yields:
         For each job, in order, what became of it.
     """
-    from transformers_foreground.sessions import forward
+    readings: dict[Job, Reading] = {}
+    written: set[Job] = set()
 
-    def prepare(job: Job) -> _Prepared:
-        started = time.perf_counter()
-        check(job, force)
-        with enough_memory(name_of(job.source)):
-            image = decode(_standard_input() if job.source == STDIO else job.source)
-            return _Prepared(job, image, preprocess(image.pixels, loaded.processing)[None], started)
+    def read(job: Job) -> Any:
+        readings[job] = Reading.now(job)
+        check(job, force or job in written)
+        return source_of(job)
 
-    def compute(batch: Sequence[_Prepared]) -> list[NDArray[np.float32]]:
-        return [forward(loaded.graph, item.pixel_values) for item in batch]
-
-    def finish(item: _Prepared, alpha: NDArray[np.float32]) -> Done:
-        job, image = item.job, item.image
-        with enough_memory(name_of(job.source)):
-            mask = postprocess(alpha[0, 0], image.height, image.width, loaded.processing)
-            result = style.render(image, mask)
-            data = style.encode(result)
-            shown = cell(Image.fromarray(image.rgb()), result) if cells else None
+    def then(job: Job, foreground: Foreground) -> Done:
+        image, reading = foreground.image, readings[job]
+        mask = style.mask(image, foreground.mask)
+        result = style.render(image, mask)
+        data = style.encode(result)
+        shown = cell(Image.fromarray(image.rgb()), result) if cells else None
         if job.target is not None:
-            check(job, force)  # again: another process may have written it in the meantime
-        _write(job.target, data)
-        told = {
-            "input": job.source,
-            "output": None if job.target is None else str(job.target),
-            "width": image.width,
-            "height": image.height,
-            "foreground": round(float(np.mean(mask)) / 255, 4),
-            "seconds": round(time.perf_counter() - item.started, 3),
-        }
-        on_written(told)
-        return Done(told, shown)
+            check_target(job, force or job in written)  # again: another process may have written it in the meantime
+        _write(job.target, data, reading.result_time if job.is_file else None)
+        written.add(job)
+        facts = {"width": image.width, "height": image.height, **measures(mask)}
+        record = record_of(job, segmenter, reading, {**facts, "doubt": round(doubt(foreground.plane), 4)})
+        if not is_outdated(job):
+            on_written(record, reading.identity)
+        return Done(record, shown, _ONLY_FIRST if image.animated else "")
 
-    # A thread that waits for standard input cannot be stopped by Ctrl-C; for one picture threads are of no use.
+    def is_outdated(job: Job) -> bool:
+        """Whether the image was replaced after its result was made. What went to standard output cannot be redone."""
+        return job.target is not None and job in readings and readings[job].is_outdated(job)
+
+    # A thread that waits for standard input cannot be stopped by Ctrl-C; for one image threads are of no use.
     alone = len(jobs) == 1 or any(job.source == STDIO for job in jobs)
-    return stream(jobs, prepare, compute, finish, workers=0 if alone else workers)
+    steps = contained(segmenter.steps(read=read, then=then, weigh=_memory_of))
+    with closing(segmenter.stream(jobs, steps, 0 if alone else workers)) as outcomes:
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            attempts = 1
+            while is_outdated(job) and attempts < _ATTEMPTS:
+                outcome, attempts = next(segmenter.stream([job], steps, 0)), attempts + 1
+            if is_outdated(job):
+                outcome = ImageError(f"{name_of(job.source)}: it changes while it is read. Run this again later.")
+            readings.pop(job, None)
+            yield outcome
 
 
-def _standard_input() -> Any:
+def record_of(job: Job, segmenter: Segmenter, reading: Reading, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `--json` and `--log` say of a result.
+
+    Args:
+        job: The image.
+        segmenter: The model.
+        reading: When it was begun.
+        facts: What is known of the result itself.
+    """
+    return {
+        "input": job.source,
+        "output": None if job.target is None else str(job.target),
+        **facts,
+        "engine": segmenter.graph.session.get_providers()[0],
+        "seconds": round(time.perf_counter() - reading.started, 3),
+    }
+
+
+def _memory_of(job: Job) -> int:
+    return memory_of(job.source) if job.is_file else 0
+
+
+def source_of(job: Job) -> Any:
+    """Return what a job's image is read from.
+
+    Raises:
+        ImageError: Standard input is closed.
+    """
+    if job.source != STDIO:
+        return job.source
     if sys.stdin is None:
         raise unreadable("<stdin>", "standard input is closed; name a file")
     return sys.stdin.buffer
 
 
-def _write(target: Path | None, data: bytes) -> None:
+def _write(target: Path | None, data: bytes, mtime_ns: int | None) -> None:
     try:
         if target is None:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
         else:
-            write_whole(target, data)
+            write_whole(target, data, durable=True, mtime_ns=mtime_ns)  # --resume will trust it
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise _unwritable(target or "Standard output", error.strerror or str(error)) from error
+        raise unwritable(target or "Standard output", error.strerror or str(error)) from error
 
 
-def _unwritable(target: Path | str, why: str) -> ImageError:
+def unwritable(target: Path | str, why: str) -> ImageError:
+    """Return the error to raise for a result that cannot be written."""
     return ImageError(f"{target} cannot be written: {why}. Choose another place with -o.")

@@ -6,36 +6,37 @@ import logging
 import os
 import signal
 import socket
-import sys
-import tempfile
 import warnings
 import webbrowser
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from transformers_foreground.cli.console import say
 from transformers_foreground.cli.options import (
-    DEFAULT_MODEL,
     DeviceOption,
     DtypeOption,
     LocalFilesOnlyOption,
     ModelOption,
+    ModelsDirOption,
     YesOption,
+    chosen_model,
 )
+from transformers_foreground.cli.signals import ended_in_order
 from transformers_foreground.env import env
-from transformers_foreground.errors import ForegroundError
+from transformers_foreground.errors import ForegroundError, UnsupportedOptionError
+from transformers_foreground.extras import need
 
 
 def serve(
-    model: ModelOption = DEFAULT_MODEL,
-    device: DeviceOption = "cpu",
+    model: ModelOption = None,
+    models_dir: ModelsDirOption = None,
+    device: DeviceOption = None,
     dtype: DtypeOption = "auto",
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 7860,
-    max_size: Annotated[float, typer.Option(min=0.1, help="Megabytes that a picture's file may have.")] = 50,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Pixels that a picture may have.")] = 100_000_000,
+    max_size: Annotated[float, typer.Option(min=0.1, help="Megabytes that an image's file may have.")] = 50,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Pixels that an image may have.")] = 100_000_000,
     queue: Annotated[int, typer.Option(min=1, help="Requests that may be under way or wait.")] = 20,
     max_disk: Annotated[float, typer.Option(min=1, help="Megabytes that uploads and results may take.")] = 5000,
     server_name: Annotated[
@@ -43,34 +44,58 @@ def serve(
     ] = None,
     local_files_only: LocalFilesOnlyOption = False,
     yes: YesOption = False,
+    api_only: Annotated[
+        bool, typer.Option("--api-only", help="Serve the HTTP API without the page; needs no Gradio.")
+    ] = False,
+    api_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="FOREGROUND_API_KEY",
+            show_envvar=True,
+            help="Key that callers of the API must send as X-Api-Key; may be repeated. With --api-only.",
+        ),
+    ] = None,
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Show a page in the browser where pictures are dropped and cut out, on this machine.
+    """Show a page in the browser where images are dropped and cut out, on this machine.
 
-    It loads nothing from elsewhere. A model is downloaded with the first picture that needs it.
+    It loads nothing from elsewhere. A model is downloaded with the first image that needs it.
 
-    Programs use the same server: /remove_background, as docs/page.md shows.
+    Programs use the same server, also clients of remove.bg (/v1.0/removebg) and of rembg (/api/remove): see its /docs.
 
     With another --host, everyone who reaches the port can use it: there is no password.
     """
-    from transformers_foreground.page.surroundings import gradio_in
+    from transformers_foreground.server.environment import gradio_in
+    from transformers_foreground.temporary import temporary_folder
 
-    with tempfile.TemporaryDirectory(prefix="foreground-page-") as name, gradio_in(folder := Path(name).resolve()):
-        from transformers_foreground.extras import need
-
-        need("gradio", "demo", "foreground serve")
-        from transformers_foreground.page.app import application
-        from transformers_foreground.page.callers import names_of
-        from transformers_foreground.page.service import Service, Settings
+    if api_key and not api_only:
+        raise UnsupportedOptionError("--api-key needs --api-only: whoever reaches the page can use it without a key.")
+    with ended_in_order(code=0), temporary_folder() as folder, gradio_in(folder):
+        for module in ("fastapi", "uvicorn", "python_multipart", *(() if api_only else ("gradio",))):
+            need(module, "server" if api_only else "demo", "foreground serve")
+        from transformers_foreground.server.callers import names_of
+        from transformers_foreground.server.progress import Settings
+        from transformers_foreground.server.service import Service
 
         if yes:
             env.max_model_bytes = None
+        env.allow_private_urls = False  # of images that callers name
         limits = (int(max_size * 1e6), max_pixels, queue, int(max_disk * 1e6))
         with _listening(host, port) as listener, warnings.catch_warnings():
-            service = Service(Settings(model, device, dtype, *limits, local_files_only), folder)
-            app = application(service, names_of(host, server_name or ()))
+            chosen = Settings(chosen_model(model), device or env.default_device, dtype, *limits, local_files_only)
+            service = Service(chosen, folder)
+            names = names_of(host, server_name or ())
             url = _url(host, listener.getsockname()[1])
-            say(f"The page is {url} (Ctrl-C ends it)")
+            if api_only:
+                from transformers_foreground.server.http_api import api_application
+
+                app = api_application(service, names, tuple(api_key or ()))
+                say(f"The API is {url}, described at {url}/docs (Ctrl-C ends it)")
+            else:
+                from transformers_foreground.server.app import application
+
+                app = application(service, names)
+                say(f"The page is {url} (Ctrl-C ends it)")
             if open_browser:
                 webbrowser.open(url)
             # Gradio uses a name that Starlette is giving up; that is no news for who runs this command.
@@ -79,10 +104,10 @@ def serve(
 
 
 def _run(app: Any, listener: socket.socket) -> None:
-    """Serve until Ctrl-C or SIGTERM."""
+    """Serve until Ctrl-C, SIGTERM or SIGHUP."""
     import uvicorn
 
-    from transformers_foreground.page.connections import MAX_CONNECTIONS, Impatient
+    from transformers_foreground.server.connections import MAX_CONNECTIONS, Impatient
 
     _allow_files()
     config = uvicorn.Config(
@@ -97,7 +122,8 @@ def _run(app: Any, listener: socket.socket) -> None:
     server = uvicorn.Server(config)
     # Pages that are open hold their connections, which is nothing to complain of at the end.
     logging.getLogger("uvicorn.error").addFilter(lambda _: not server.should_exit)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the folder is deleted then, too
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, server.handle_exit)
     server.run(sockets=[listener])
 
 

@@ -1,6 +1,6 @@
 """Evaluation: models on datasets with a truth, row by row, with intervals and paired comparisons.
 
-Needs the extra: `pip install 'transformers-foreground[eval]'`. Nothing is imported until a name is used.
+Needs the extra: `pip install -e '.[eval]'`. Nothing is imported until a name is used.
 """
 
 from __future__ import annotations

@@ -20,14 +20,14 @@ LEVELS: Final = 256  # thresholds, from 255 down to 0
 class Aggregate:
     """One figure of a data set.
 
-    It is `reduce` of the mean over pictures of `values`. Intervals and tests resample the pictures and do the same
+    It is `reduce` of the mean over images of `values`. Intervals and tests resample the images and do the same
     again, so that they hold for a maximum over thresholds, too.
 
     Attributes:
         name: Key in the summary.
-        title: Name in tables.
-        values: From rows' columns, one row for each picture: (n, k).
-        reduce: From means over pictures, (..., k), to figures, (...).
+        title: What tables call it.
+        values: From rows' columns, one row for each image: (n, k).
+        reduce: From means over images, (..., k), to figures, (...).
         higher: Whether more is better.
         digits: Digits after the point in tables.
         columns: The columns that `values` reads.
@@ -42,14 +42,14 @@ class Aggregate:
     columns: tuple[str, ...]
 
     def of(self, rows: Columns) -> float:
-        """Return the figure for rows; NaN where none of them has it."""
+        """Return the figure of rows; NaN where no row has a value."""
         values = self.values(rows)
         values = values[defined(values)]
         return float(self.reduce(values.mean(axis=0))) if len(values) else float("nan")
 
 
 def defined(values: Values) -> NDArray[np.bool_]:
-    """Return which pictures have a value."""
+    """Return which images have a value."""
     return np.asarray(~np.isnan(values).any(axis=1))
 
 
@@ -117,7 +117,7 @@ CORRECTION: Final = (_scalar("hce", "HCE", False, 1),)
 
 
 def alpha(bands: Sequence[str] = ()) -> tuple[Aggregate, ...]:
-    """Return the measures of mattes, of the whole picture and of each band."""
+    """Return the measures of mattes, of the whole image and of each band."""
     whole = tuple(_scalar(name, title, False, digits) for name, title, digits in _ALPHA)
     inside = (_scalar(f"{n}@{band}", f"{t} in {band}", False, d) for band in bands for n, t, d in _ALPHA)
     return (*whole, *inside)
@@ -128,12 +128,7 @@ CURVES: Final = ("precision", "recall", "e_curve")
 
 
 def aggregates(groups: Sequence[str], bands: Sequence[str] = ()) -> tuple[Aggregate, ...]:
-    """Return the figures of groups of measures, in the order of tables.
-
-    Args:
-        groups: Some of `GROUPS`.
-        bands: Names of the data set's bands.
-    """
+    """Return the figures of some of `GROUPS`, and of a data set's bands, in the order of tables."""
     known = {"binary": BINARY, "boundary": BOUNDARY, "correction": CORRECTION, "alpha": alpha(bands)}
     return tuple(aggregate for group in GROUPS if group in groups for aggregate in known[group])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,36 +12,37 @@ from transformers_foreground.evaluation.extras import need
 
 Mask = NDArray[np.bool_]
 
+_NEAR: Final = 0.02  # of the diagonal
 
-def inner_boundary(mask: Mask, ratio: float = 0.02) -> Mask:
-    """Return the pixels of a mask that are near its edge; the picture's border counts as an edge.
 
-    Near is within d steps of 8-connectivity, d being `ratio` of the picture's diagonal, rounded, at least 1.
+def inner_boundary(mask: Mask) -> Mask:
+    """Return the pixels of a mask that are near its edge; the image's border counts as an edge.
+
+    Near is within d steps of 8-connectivity, d being 2 % of the image's diagonal, rounded, at least 1.
     """
     cv2 = need("cv2")
     height, width = mask.shape
-    distance = max(1, round(ratio * math.hypot(height, width)))
+    distance = max(1, round(_NEAR * math.hypot(height, width)))
     padded = np.pad(mask.astype(np.uint8), 1)
     eroded = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=distance)[1:-1, 1:-1]
     near: Mask = mask & (eroded == 0)
     return near
 
 
-def boundary_iou(prediction: Mask, truth: Mask, ratio: float = 0.02) -> float:
+def boundary_iou(prediction: Mask, truth: Mask) -> float:
     """Boundary IoU: `|(P_d ∩ P) ∩ (G_d ∩ G)| / |(P_d ∩ P) ∪ (G_d ∩ G)|`.
 
-    `P_d` and `G_d` are the pixels within d of the contours, d being 2 % of the picture's diagonal. Cheng, Girshick,
+    `P_d` and `G_d` are the pixels within d of the contours, d being 2 % of the image's diagonal. Cheng, Girshick,
     Dollár, Berg, Kirillov: Boundary IoU: Improving Object-Centric Image Segmentation Evaluation, CVPR 2021.
 
     Args:
-        prediction: Bool, (H, W).
-        truth: Bool, (H, W).
-        ratio: d as a share of the diagonal.
+        prediction: The mask to judge, bool, (H, W).
+        truth: The true mask, bool, (H, W).
 
     Returns:
         0 to 1; 1 where both masks are empty, 0 where only one is.
     """
-    first, second = inner_boundary(prediction, ratio), inner_boundary(truth, ratio)
+    first, second = inner_boundary(prediction), inner_boundary(truth)
     union = np.count_nonzero(first | second)
     return float(np.count_nonzero(first & second) / union) if union else 1.0
 
@@ -54,11 +56,11 @@ def boundary_accuracy(prediction: Mask, truth: Mask) -> float:
     ellipses, as in the authors' code.
 
     Args:
-        prediction: Bool, (H, W).
-        truth: Bool, (H, W).
+        prediction: The mask to judge, bool, (H, W).
+        truth: The true mask, bool, (H, W).
 
     Returns:
-        0 to 1; NaN where the truth has no contour (empty, or the whole picture).
+        0 to 1; NaN where the truth has no contour (empty, or the whole image).
     """
     cv2 = need("cv2")
     height, width = truth.shape

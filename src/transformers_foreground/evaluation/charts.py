@@ -1,4 +1,4 @@
-"""Charts as inline SVG: curves, and strips of one value a picture. Colours and dashes come from report.css."""
+"""The geometry of a report's charts: what report.html.j2 draws as SVG, with colours and dashes from report.css."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transformers_foreground.evaluation.aggregates import LEVELS, Columns, f_measure
-from transformers_foreground.evaluation.markup import Html, join, tag
+from transformers_foreground.evaluation.selective import doubts_and_risks, risk_coverage
 
 Values: TypeAlias = NDArray[np.float64]
 
 STYLES: Final = 6  # of colours, and of dashes, in report.css
-_WIDTH: Final = 400
-_LEFT, _TOP, _RIGHT, _BOTTOM = 46, 12, 386, 246  # the plot's edges, below which are numbers and a label
+LEFT, TOP, RIGHT, BOTTOM = 46, 12, 386, 246  # the plot's edges, below which are numbers and a label
 _MIDDLE: Final = slice(13, 243)  # thresholds whose values set where an axis begins; the outermost fall to 0
-_TICKS: Final = 150  # most ticks of a strip
+_STEPS: Final = (0.01, 0.02, 0.05, 0.1, 0.2)  # between an axis' numbers
+_MOST_TICKS: Final = 150  # of a strip
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +28,9 @@ class Curve:
 
     Attributes:
         style: Which colour and dash.
-        label: The model.
-        x: Places across, (n,).
-        y: Places up, (n,).
+        label: The model's label.
+        x: Values across, float64, (n,).
+        y: Values up, float64, (n,).
         detail: What the legend and the description say of it.
         mark: A point to be marked.
     """
@@ -43,13 +43,38 @@ class Curve:
     mark: tuple[float, float] | None = None
 
 
+@dataclass(frozen=True)
+class Line:
+    """A curve as SVG: its classes, label and detail, its path, and where its mark is."""
+
+    style: str
+    label: str
+    detail: str
+    path: str
+    mark: tuple[str, str] | None
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart as SVG: texts, each axis' numbers with their places, and the lines."""
+
+    title: str
+    heading: str
+    across: str
+    up: str
+    description: str
+    x_ticks: Sequence[tuple[str, str]]
+    y_ticks: Sequence[tuple[str, str]]
+    lines: Sequence[Line]
+
+
 def style_of(number: int) -> str:
     """Return the classes of the n-th model: no two of the first 36 have both colour and dash in common."""
     return f"c{number % STYLES} d{(number + number // STYLES) % STYLES}"
 
 
 def mean_curves(rows: Columns) -> tuple[Values, Values, Values] | None:
-    """Return precision, recall and each picture's F, (256,) each, averaged over the pictures that have them.
+    """Return precision, recall and each image's F, (256,) each, averaged over the images that have them.
 
     They are at thresholds 255 to 0, as in the rows.
     """
@@ -61,65 +86,78 @@ def mean_curves(rows: Columns) -> tuple[Values, Values, Values] | None:
     return precision.mean(axis=0), recall.mean(axis=0), f_measure(precision, recall).mean(axis=0)
 
 
-def curve_charts(dataset: str, rows: Sequence[tuple[str, Columns]]) -> list[Html]:
-    """Return the three charts of a data set.
-
-    Args:
-        dataset: Its name.
-        rows: Each model's label and rows, with the columns precision and recall.
-    """
+def curve_charts(dataset: str, rows: Sequence[tuple[str, Columns]]) -> list[Chart]:
+    """Return a data set's charts: precision and recall, F by threshold in two conventions, risk by coverage."""
     across = np.arange(LEVELS - 1, -1, -1, dtype=np.float64)
     pr: list[Curve] = []
-    per_picture: list[Curve] = []
+    per_image: list[Curve] = []
     of_means: list[Curve] = []
+    risks: list[Curve] = []
     for style, (label, columns) in enumerate(rows):
-        means = mean_curves(columns)
+        means = mean_curves(columns) if "precision" in columns else None
         if means is None:
             continue
         precision, recall, f = means
         pr.append(Curve(style, label, recall, precision))
-        for curves, values in ((per_picture, f), (of_means, f_measure(precision, recall))):
+        for curves, values in ((per_image, f), (of_means, f_measure(precision, recall))):
             top = int(values.argmax())
             detail = f"max {values[top]:.4f} at {across[top]:.0f}"
             curves.append(Curve(style, label, across, values, detail, (across[top], float(values[top]))))
+        curve = risk_coverage(*doubts_and_risks(columns))
+        if len(curve) > 1:
+            coverage = np.arange(1, len(curve) + 1) / len(curve)
+            risks.append(Curve(style, label, coverage, curve, f"area {curve.mean():.4f}"))
     if not pr:
         return []
-    return [
-        _chart(f"Precision and recall, {dataset}", "Precision and recall, averaged over pictures", pr, "recall"),
-        _chart(f"F by threshold, mean of curves, {dataset}", "F, mean of curves", per_picture, "threshold"),
-        _chart(f"F by threshold, of mean P and R, {dataset}", "F of mean P, R", of_means, "threshold"),
+    low_r, low_p, low_f, low_m = (
+        _start(values)
+        for values in ([c.x for c in pr], *([c.y for c in curves] for curves in (pr, per_image, of_means)))
+    )
+    heading = "Precision and recall, averaged over images"
+    charts = [
+        _chart(f"Precision and recall, {dataset}", heading, ("recall", low_r, 1), ("precision", low_p, 1), pr),
+        _chart(
+            f"F by threshold, mean of curves, {dataset}", "F, mean of curves", _THRESHOLD, ("F", low_f, 1), per_image
+        ),
+        _chart(f"F by threshold, of mean P and R, {dataset}", "F of mean P, R", _THRESHOLD, ("F", low_m, 1), of_means),
     ]
+    if risks:
+        high = min(1.0, math.ceil(max(float(curve.y.max()) for curve in risks) * 10 + 1e-9) / 10)
+        heading = "Risk and coverage: mean of 1 − IoU of the images doubted least"
+        up = ("1 − IoU", 0.0, max(0.1, high))
+        charts.append(_chart(f"Risk by coverage, {dataset}", heading, ("coverage", 0, 1), up, risks))
+    return charts
 
 
-def _chart(title: str, heading: str, curves: Sequence[Curve], across: str) -> Html:
-    up = "precision" if across == "recall" else "F"
-    low_x, high_x = (_start(curve.x for curve in curves), 1.0) if across == "recall" else (0.0, 255.0)
-    low_y = _start(curve.y for curve in curves)
+_Axis: TypeAlias = tuple[str, float, float]  # its name, where it begins and where it ends
+_THRESHOLD: Final = ("threshold", 0.0, 255.0)
 
-    def x_of(value: float) -> float:
-        return _LEFT + (value - low_x) / (high_x - low_x) * (_RIGHT - _LEFT)
 
-    def y_of(value: float) -> float:
-        return _BOTTOM - (value - low_y) / (1 - low_y) * (_BOTTOM - _TOP)
+def _chart(title: str, heading: str, across: _Axis, up: _Axis, curves: Sequence[Curve]) -> Chart:
+    x_of, y_of = _scale(across, LEFT, RIGHT), _scale(up, BOTTOM, TOP)
+    ticks = [0.0, 64, 128, 192, 255] if across is _THRESHOLD else _ticks(across)
+    lines = "; ".join(f"{curve.label}{f': {curve.detail}' if curve.detail else ''}" for curve in curves)
+    return Chart(
+        title,
+        heading,
+        across[0],
+        up[0],
+        f"{up[0]} from {up[1]:g} to {up[2]:g}, by {across[0]} from {across[1]:g} to {across[2]:g}. Lines: {lines}.",
+        [(f"{x_of(tick):.1f}", f"{tick:g}") for tick in ticks],
+        [(f"{y_of(tick):.1f}", f"{tick:g}") for tick in _ticks(up)],
+        [_line(curve, x_of, y_of) for curve in curves],
+    )
 
-    ticks_x = _ticks(low_x) if across == "recall" else [0, 64, 128, 192, 255]
-    parts = [_grid(x_of(tick), None, f"{tick:g}") for tick in ticks_x]
-    parts += [_grid(None, y_of(tick), f"{tick:g}") for tick in _ticks(low_y)]
-    parts.append(tag("text", across, x=(_LEFT + _RIGHT) / 2, y=_BOTTOM + 38, class_="axis", text_anchor="middle"))
-    turned = f"translate(13 {(_TOP + _BOTTOM) / 2}) rotate(-90)"
-    parts.append(tag("text", up, transform=turned, class_="axis", text_anchor="middle"))
-    lines = [_path(curve, x_of, y_of) for curve in curves]
-    marks = [_mark(curve, x_of, y_of) for curve in curves]
-    plot = tag("svg", *lines, *marks, x=_LEFT, y=_TOP, width=_RIGHT - _LEFT, height=_BOTTOM - _TOP,
-               viewBox=f"{_LEFT} {_TOP} {_RIGHT - _LEFT} {_BOTTOM - _TOP}")  # fmt: skip
-    told = "; ".join(f"{curve.label}{f': {curve.detail}' if curve.detail else ''}" for curve in curves)
-    desc = f"{up} from {low_y:g} to 1, by {across} from {low_x:g} to {high_x:g}. Lines: {told}."
-    picture = tag(
-        "svg", tag("title", title), tag("desc", desc), *parts, plot,
-        viewBox=f"0 0 {_WIDTH} {_BOTTOM + 46}", role="img", class_="chart",
-    )  # fmt: skip
-    legend = tag("ul", *(_entry(curve) for curve in curves), class_="legend")
-    return tag("figure", tag("figcaption", heading), picture, legend)
+
+def _scale(axis: _Axis, start: float, end: float) -> Callable[[float], float]:
+    _, low, high = axis
+    return lambda value: start + (value - low) / (high - low) * (end - start)
+
+
+def _line(curve: Curve, x_of: Callable[[float], float], y_of: Callable[[float], float]) -> Line:
+    points = "L".join(f"{x_of(x):.1f} {y_of(y):.1f}" for x, y in zip(curve.x, curve.y, strict=True))
+    mark = curve.mark and (f"{x_of(curve.mark[0]):.1f}", f"{y_of(curve.mark[1]):.1f}")
+    return Line(style_of(curve.style), curve.label, curve.detail, f"M{points}", mark)
 
 
 def _start(values: Iterable[Values]) -> float:
@@ -128,45 +166,10 @@ def _start(values: Iterable[Values]) -> float:
     return max(0.0, min(0.9, math.floor(smallest * 10) / 10))
 
 
-def _ticks(low: float) -> list[float]:
-    step = 0.05 if low > 0.75 else 0.1 if low > 0.35 else 0.2
-    first = math.ceil(round(low / step, 6))
-    return [round(i * step, 2) for i in range(first, round(1 / step) + 1)]
-
-
-def _grid(x: float | None, y: float | None, text: str) -> Html:
-    if x is not None:
-        line = tag("path", d=f"M{x:.1f} {_TOP}V{_BOTTOM}", class_="grid")
-        return join(line, tag("text", text, x=f"{x:.1f}", y=_BOTTOM + 17, text_anchor="middle"))
-    assert y is not None
-    line = tag("path", d=f"M{_LEFT} {y:.1f}H{_RIGHT}", class_="grid")
-    return join(line, tag("text", text, x=_LEFT - 6, y=f"{y + 4:.1f}", text_anchor="end"))
-
-
-Scale: TypeAlias = Callable[[float], float]
-
-
-def _path(curve: Curve, x_of: Scale, y_of: Scale) -> Html:
-    points = "L".join(f"{x_of(x):.1f} {y_of(y):.1f}" for x, y in zip(curve.x, curve.y, strict=True))
-    return tag("path", d=f"M{points}", class_=f"line {style_of(curve.style)}")
-
-
-def _mark(curve: Curve, x_of: Scale, y_of: Scale) -> Html | None:
-    if curve.mark is None:
-        return None
-    x, y = curve.mark
-    return tag("circle", cx=f"{x_of(x):.1f}", cy=f"{y_of(y):.1f}", r=4, class_=f"mark {style_of(curve.style)}")
-
-
-def _entry(curve: Curve) -> Html:
-    swatch = swatch_of(curve.style)
-    return tag("li", swatch, tag("span", curve.label), tag("small", curve.detail) if curve.detail else None)
-
-
-def swatch_of(style: int) -> Html:
-    """Return a short piece of a model's line."""
-    line = tag("path", d="M0 5H36", class_=f"line {style_of(style)}")
-    return tag("svg", line, viewBox="0 0 36 10", class_="swatch", aria_hidden="true")
+def _ticks(axis: _Axis) -> list[float]:
+    _, low, high = axis
+    step = next(step for step in _STEPS if (high - low) / step <= 6.5)
+    return [round(i * step, 2) for i in range(math.ceil(round(low / step, 6)), round(high / step) + 1)]
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,7 @@ class Axis:
 
     @classmethod
     def over(cls, values: Values) -> Axis:
-        """Return one that holds positive values."""
+        """Return an axis that holds these positive values."""
         low, high = float(values.min()), float(values.max())
         decades = range(math.floor(math.log10(low)) - 1, math.floor(math.log10(high)) + 2)
         steps = [digit * 10.0**power for power in decades for digit in (1, 2, 5)]
@@ -194,38 +197,38 @@ class Axis:
         low, high = math.log(self.ticks[0]), math.log(self.ticks[-1])
         return (math.log(value) - low) / (high - low)
 
-    def header(self) -> Html:
-        """Return its numbers; of many, those that there is room for."""
+    def header(self) -> list[tuple[str, str]]:
+        """Return its numbers (at most six) with their places in percent."""
         step = -(-len(self.ticks) // 6)
-        return tag(
-            "span",
-            *(tag("span", f"{t:g}", style=f"left:{100 * self.share(t):.2f}%") for t in self.ticks[::step]),
-            class_="ticks",
+        return [(f"{tick:g}", f"{100 * self.share(tick):.2f}") for tick in self.ticks[::step]]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One model's times as SVG, 1000 wide: a tick for each image, a box of the middle half, a line at the median."""
+
+    style: int
+    label: str
+    description: str
+    ticks: str
+    left: str
+    width: str
+    median: str
+    shown: tuple[str, str]
+
+    @classmethod
+    def of(cls, label: str, seconds: Values, axis: Axis, style: int) -> Strip:
+        """Make the strip of positive seconds, (n,), n at least 1."""
+        some = seconds if len(seconds) <= _MOST_TICKS else np.quantile(seconds, np.linspace(0, 1, _MOST_TICKS))
+        lowest, first, second, third, highest = np.quantile(seconds, [0.05, 0.25, 0.5, 0.75, 0.95]).tolist()
+        low, middle, high = (1000 * axis.share(value) for value in (first, second, third))
+        return cls(
+            style % STYLES,
+            label,
+            f"{label}: median {second:.3f} s, middle half {first:.3f} to {third:.3f} s, {len(seconds)} images",
+            "".join(f"M{1000 * axis.share(float(value)):.0f} 5V19" for value in np.sort(some)),
+            f"{low:.0f}",
+            f"{max(high - low, 2):.0f}",
+            f"M{middle:.0f} 0V24",
+            (f"{second:.3f}", f"{lowest:.3f} to {highest:.3f}"),
         )
-
-
-def strip(label: str, seconds: Values, axis: Axis, style: int) -> Html:
-    """Return one model's times: a tick for each picture, a box of the middle half, a line at the median.
-
-    Args:
-        label: The model.
-        seconds: Positive, (n,), n at least 1.
-        axis: Common to all models.
-        style: Which colour.
-    """
-    shown = seconds if len(seconds) <= _TICKS else np.quantile(seconds, np.linspace(0, 1, _TICKS))
-    ticks = "".join(f"M{1000 * axis.share(float(value)):.0f} 5V19" for value in np.sort(shown))
-    first, second, third = quartiles = [float(value) for value in np.quantile(seconds, [0.25, 0.5, 0.75])]
-    low, middle, high = (1000 * axis.share(value) for value in quartiles)
-    told = f"{label}: median {second:.3f} s, middle half {first:.3f} to {third:.3f} s, {len(seconds)} pictures"
-    return tag(
-        "svg",
-        tag("title", told),
-        tag("rect", x=f"{low:.0f}", y=2, width=f"{max(high - low, 2):.0f}", height=20, class_="half"),
-        tag("path", d=ticks, class_="tick"),
-        tag("path", d=f"M{middle:.0f} 0V24", class_="median"),
-        viewBox="0 0 1000 24",
-        preserveAspectRatio="none",
-        role="img",
-        class_=f"strip c{style % STYLES}",
-    )

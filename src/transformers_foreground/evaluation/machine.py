@@ -1,17 +1,17 @@
-"""On what rows are measured."""
+"""Describe the machine that rows are measured on."""
 
 from __future__ import annotations
 
 import platform
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import version
 
-from transformers_foreground.cpu import processor
+from transformers_foreground.runtime.cpu import processor
 
 
 def describe() -> dict[str, str]:
     """Return this machine, what runs on it, and the time (UTC)."""
-    from transformers_foreground.sessions import usable_cpus
+    from transformers_foreground.runtime.cpu import usable_cpus
 
     return {
         "processor": processor(),
@@ -19,5 +19,5 @@ def describe() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "onnxruntime": version("onnxruntime"),
-        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -20,59 +20,13 @@ Alpha = NDArray[np.float64]
 Where = NDArray[np.bool_] | None
 
 THOUSAND = 1000.0
-
-
-def sad(prediction: Alpha, truth: Alpha, where: Where = None) -> float:
-    """Sum of absolute differences, in thousands: `Σ |α − α*| / 1000`. Rhemann et al., CVPR 2009.
-
-    Args:
-        prediction: Alpha in [0, 1], (H, W).
-        truth: Alpha in [0, 1], (H, W).
-        where: The pixels to sum over, such as the unknown band; all by default.
-    """
-    return total("sad", np.abs(prediction - truth), where)
-
-
-def mad(prediction: Alpha, truth: Alpha, where: Where = None) -> float:
-    """Mean absolute difference: `1/N Σ |α − α*|`; NaN where there are no pixels.
-
-    Args:
-        prediction: Alpha in [0, 1], (H, W).
-        truth: Alpha in [0, 1], (H, W).
-        where: The pixels to average over; all by default.
-    """
-    return total("mad", np.abs(prediction - truth), where)
-
-
-def mse(prediction: Alpha, truth: Alpha, where: Where = None) -> float:
-    """Mean squared error: `1/N Σ (α − α*)²`; NaN where there are no pixels. Rhemann et al., CVPR 2009.
-
-    Args:
-        prediction: Alpha in [0, 1], (H, W).
-        truth: Alpha in [0, 1], (H, W).
-        where: The pixels to average over; all by default.
-    """
-    return total("mse", (prediction - truth) ** 2, where)
-
-
-def gradient_error(prediction: Alpha, truth: Alpha, where: Where = None) -> float:
-    """Gradient error, in thousands: `Σ (‖∇α‖ − ‖∇α*‖)² / 1000`. Rhemann et al., CVPR 2009.
-
-    ∇ is the convolution with the derivatives of a Gaussian of σ = 1.4, 9 × 9, normalised so that their squares sum to
-    1; pixels beyond the border repeat it.
-
-    Args:
-        prediction: Alpha in [0, 1], (H, W).
-        truth: Alpha in [0, 1], (H, W).
-        where: The pixels to sum over; all by default.
-    """
-    return total("grad", _gradient_map(prediction, truth), where)
+_THETA = 0.15
 
 
 @cache
-def gradient_taps(sigma: float = 1.4) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def gradient_taps() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the two factors of the kernel of ∂/∂x: the Gaussian along y, and its derivative along x."""
-    epsilon = 0.01  # the kernel ends where the Gaussian falls to this
+    sigma, epsilon = 1.4, 0.01  # the kernel ends where the Gaussian falls to epsilon
     half = math.ceil(sigma * math.sqrt(-2 * math.log(math.sqrt(2 * math.pi) * sigma * epsilon)))
     x = np.arange(-half, half + 1, dtype=np.float64)
     gauss = np.exp(-(x**2) / (2 * sigma**2)) / (sigma * math.sqrt(2 * math.pi))
@@ -81,7 +35,7 @@ def gradient_taps(sigma: float = 1.4) -> tuple[NDArray[np.float64], NDArray[np.f
 
 
 def gradient(plane: Alpha) -> Alpha:
-    """Return the magnitude of a plane's gradient, as `gradient_error` takes it."""
+    """Return the magnitude of a plane's gradient, as `grad` takes it."""
     ndimage = need("scipy.ndimage")
     gauss, derivative = gradient_taps()
     smooth = ndimage.convolve1d(plane, gauss, axis=0, mode="nearest")
@@ -92,27 +46,7 @@ def gradient(plane: Alpha) -> Alpha:
     return magnitude
 
 
-def connectivity_error(prediction: Alpha, truth: Alpha, where: Where = None, theta: float = 0.15) -> float:
-    """Connectivity error, in thousands: `Σ |φ(α, Ω) − φ(α*, Ω)| / 1000`. Rhemann et al., CVPR 2009.
-
-    Ω, the source, is the largest 4-connected region where both alphas reach a threshold. `φ(α_i) = 1 − d_i` where
-    `d_i = α_i − l_i` is at least θ = 0.15, else 1; l_i is the largest of the thresholds 0, 0.1, …, 1 at which pixel i
-    is in Ω. Ω is sought in the whole picture, also where only a band counts.
-
-    Args:
-        prediction: Alpha in [0, 1], (H, W).
-        truth: Alpha in [0, 1], (H, W).
-        where: The pixels to sum over; all by default.
-        theta: θ.
-    """
-    return total("conn", _connectivity_map(prediction, truth, theta), where)
-
-
-def _gradient_map(prediction: Alpha, truth: Alpha) -> Alpha:
-    return np.asarray((gradient(prediction) - gradient(truth)) ** 2)
-
-
-def _connectivity_map(prediction: Alpha, truth: Alpha, theta: float = 0.15) -> Alpha:
+def _connectivity_map(prediction: Alpha, truth: Alpha) -> Alpha:
     level = np.zeros(truth.shape)
     both = np.minimum(prediction, truth)
     inside = np.ones(truth.shape, np.bool_)
@@ -121,11 +55,11 @@ def _connectivity_map(prediction: Alpha, truth: Alpha, theta: float = 0.15) -> A
         if not inside.any():
             break
         level[inside] = step / 10
-    return np.abs(_phi(prediction - level, theta) - _phi(truth - level, theta))
+    return np.abs(_phi(prediction - level) - _phi(truth - level))
 
 
-def _phi(distance: Alpha, theta: float) -> Alpha:
-    return 1 - np.where(distance >= theta, distance, 0.0)
+def _phi(distance: Alpha) -> Alpha:
+    return 1 - np.where(distance >= _THETA, distance, 0.0)
 
 
 def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -161,13 +95,27 @@ def soft_band(truth: NDArray[np.uint8], grow: float) -> NDArray[np.bool_]:
 
 
 def error_maps(prediction: Alpha, truth: Alpha) -> dict[str, Alpha]:
-    """Return what each measure adds up, pixel by pixel: for measuring several bands at the cost of one."""
+    """Return what each measure adds up, pixel by pixel, so that several bands are measured at the cost of one.
+
+    - `sad`, sum of absolute differences, in thousands: `Σ |α − α*| / 1000`; `mad`, their mean; `mse`, the mean of
+      `(α − α*)²`.
+    - `grad`, gradient error, in thousands: `Σ (‖∇α‖ − ‖∇α*‖)² / 1000`. ∇ is the convolution with the derivatives of a
+      Gaussian of σ = 1.4, 9 × 9, normalised so that their squares sum to 1; pixels beyond the border repeat it.
+    - `conn`, connectivity error, in thousands: `Σ |φ(α, Ω) − φ(α*, Ω)| / 1000`. Ω, the source, is the largest
+      4-connected region where both alphas reach a threshold. `φ(α_i) = 1 − d_i` where `d_i = α_i − l_i` is at least
+      θ = 0.15, else 1; l_i is the largest of the thresholds 0, 0.1, …, 1 at which pixel i is in Ω. Ω is sought in the
+      whole image, also where only a band counts.
+
+    Args:
+        prediction: Alpha in [0, 1], (H, W).
+        truth: Alpha in [0, 1], (H, W).
+    """
     difference = np.abs(prediction - truth)
     return {
         "sad": difference,
         "mad": difference,
         "mse": difference**2,
-        "grad": _gradient_map(prediction, truth),
+        "grad": (gradient(prediction) - gradient(truth)) ** 2,
         "conn": _connectivity_map(prediction, truth),
     }
 

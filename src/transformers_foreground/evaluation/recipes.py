@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from itertools import product
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from transformers_foreground.errors import UnsupportedOptionError
 from transformers_foreground.evaluation.aggregates import GROUPS
-
-Spec = TypeVar("Spec")
+from transformers_foreground.evaluation.recipe_file import MAX_TEXT, Section, is_number, nearest, read_yaml
+from transformers_foreground.hub.dtypes import DTYPES
+from transformers_foreground.runtime.resampling import RESAMPLINGS
 
 _SPREAD: Final = ("dtype", "resampling", "device", "revision")  # a list of these makes one model of each value
+_CHOICES: Final = {"dtype": (*DTYPES, "auto"), "resampling": RESAMPLINGS}
+_TEXTS: Final = ("device", "revision", "subfolder", "model_file_name", "cache_dir")
+_FLAGS: Final = ("strict", "local_files_only")
+_MAPPINGS: Final = ("session_options", "provider_options", "config")
+OPTIONS: Final = (*_CHOICES, *_TEXTS, *_FLAGS, *_MAPPINGS)
+_MOST_MODELS: Final = 200
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,7 @@ class ModelSpec:
     Attributes:
         id: Repository id or folder.
         label: What tables call it.
-        options: Options of `loading.load`: dtype, resampling, device, revision, session_options, ...
+        options: Some of `OPTIONS`, by name.
     """
 
     id: str
@@ -34,27 +42,27 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """Pictures and their truth, in one of three forms: two folders, Parquet files, or a name for `datasets`.
+    """Images and their truth, in one of three forms: two folders, Parquet files, or a name for `datasets`.
 
     Attributes:
         name: What tables call it.
-        images: Folder of pictures.
+        images: Folder of images, relative to `--data`.
         truth: Folder of masks with the same stems.
         parquet: Glob of Parquet files.
-        dataset: Name or folder for `datasets.load_dataset`.
-        config: Its configuration.
-        split: Its split.
-        image_column: Column of pictures (Parquet and `datasets`).
-        truth_column: Column of masks.
+        dataset: Name or folder for `datasets.load_dataset`; `config` and `split` go there, too.
+        config: Configuration of `dataset`.
+        split: Split of `dataset`.
+        image_column: Column of images (Parquet and `datasets`).
+        truth_column: Column of masks (the same).
         key_column: Column that names rows; their numbers by default.
         measures: Groups of measures: `aggregates.GROUPS`.
         binarise: Which values of the truth are foreground for measures of masks: `"> 128"`, `">= 128"`.
         ignore: Value of the truth whose pixels do not count.
         bands: For measures of mattes, name to a folder (or column) of trimaps, whose pixels neither 0 nor 255 are
             the band; or to `{"grow": pixels}` around the truth's soft pixels and hard edges.
-        only: Take only these keys.
-        without: Leave these keys out.
-        limit: Take only so many, the first by key.
+        only: Keys of the images to take; all by default.
+        without: Keys of the images to leave out.
+        limit: How many images to take, the first by key; all by default.
         note: One sentence for the summary.
     """
 
@@ -79,31 +87,10 @@ class DatasetSpec:
 
     def threshold(self) -> int:
         """Return the largest value of the truth that is background."""
-        found = re.fullmatch(r"\s*(>=?)\s*(\d+)\s*", self.binarise)
-        if not found:
+        found = re.fullmatch(r"\s*(>=?)\s*(\d{1,3})\s*", self.binarise)
+        if not found or not -1 <= (threshold := int(found[2]) - (found[1] == ">=")) <= 254:
             raise UnsupportedOptionError(f"{self.name}: binarise={self.binarise!r}: write it like '> 128'.")
-        return int(found[2]) - (found[1] == ">=")
-
-    def check(self) -> None:
-        """Look whether it makes sense.
-
-        Raises:
-            UnsupportedOptionError: It does not.
-        """
-        self.threshold()
-        if [self.images is not None and self.truth is not None, bool(self.parquet), bool(self.dataset)].count(
-            True
-        ) != 1:
-            raise UnsupportedOptionError(f"{self.name}: give images and truth, or parquet, or dataset.")
-        unknown = [group for group in self.measures if group not in GROUPS]
-        if unknown or not self.measures:
-            raise UnsupportedOptionError(f"{self.name}: measures {unknown}: use some of {', '.join(GROUPS)}.")
-        for name, band in self.bands.items():
-            grows = isinstance(band, Mapping) and set(band) == {"grow"} and isinstance(band["grow"], (int, float))
-            if not grows and not isinstance(band, str):
-                raise UnsupportedOptionError(
-                    f"{self.name}: band {name!r} is {band!r}: give a folder, a column, or {{grow: pixels}}."
-                )
+        return threshold
 
 
 @dataclass(frozen=True)
@@ -112,12 +99,12 @@ class Recipe:
 
     Attributes:
         name: What the summary calls it.
-        models: The models.
-        datasets: The data sets.
+        models: What is measured.
+        datasets: What it is measured on.
         compare: Pairs of labels to compare; by default each model with the first.
-        seed: Of the intervals and tests.
+        seed: Seed of the intervals' and tests' random draws.
         resamples: How often the bootstrap draws.
-        shard_size: Pictures for each file of rows: what a killed run loses at most.
+        shard_size: Images for each file of rows: what a killed run loses at most.
     """
 
     name: str
@@ -142,90 +129,137 @@ def read_recipe(source: str | Path | Mapping[str, Any] | Recipe) -> Recipe:
             recipe's own `options`, there is one model for each combination.
 
     Raises:
-        UnsupportedOptionError: It cannot be read, a key or value is unknown, or names are not unique.
+        UnsupportedOptionError: It cannot be read, a key or value is unknown, or names are not unique. The message
+            names the file, the key and, where there is one, the known key that is most alike.
     """
     if isinstance(source, Recipe):
         return source
-    raw = source if isinstance(source, Mapping) else _read_yaml(Path(source))
-    known = {item.name for item in fields(Recipe)} | {"options"}
-    _no_others(raw, known, "The recipe")
-    name = raw.get("name") or (Path(source).stem if not isinstance(source, Mapping) else "recipe")
-    models = [model for entry in _list(raw, "models") for model in _models(entry, raw.get("options") or {})]
-    datasets = [_dataset(entry) for entry in _list(raw, "datasets")]
-    recipe = Recipe(
-        name=name,
+    if isinstance(source, Mapping):
+        where, stem, raw = "The recipe", "recipe", source
+    else:
+        where, stem, raw = str(source), Path(source).stem, read_yaml(Path(source))
+    section = Section.of(raw, where, [*(item.name for item in fields(Recipe)), "options"])
+    defaults = Section.of(section.mapping("options"), f"{where}, options", OPTIONS)
+    models = [
+        model
+        for i, entry in enumerate(section.list("models"))
+        for model in _models(entry, defaults, f"{where}, models[{i}]")
+    ]
+    datasets = [_dataset(entry, f"{where}, datasets[{i}]") for i, entry in enumerate(section.list("datasets"))]
+    for key, found in (("models", models), ("datasets", datasets)):
+        if not 1 <= len(found) <= _MOST_MODELS:
+            raise UnsupportedOptionError(f"{where}: a recipe needs a list of 1 to {_MOST_MODELS} {key}.")
+    labels = [model.label for model in models]
+    _unique(labels, "model", where)
+    _unique([spec.name for spec in datasets], "data set", where)
+    return Recipe(
+        name=section.text("name", MAX_TEXT) or stem,
         models=tuple(models),
         datasets=tuple(datasets),
-        compare=tuple((str(first), str(second)) for first, second in raw.get("compare") or ()),
-        **{key: int(raw[key]) for key in ("seed", "resamples", "shard_size") if key in raw},
+        compare=tuple(_pair(pair, labels, f"{where}, compare[{i}]") for i, pair in enumerate(section.list("compare"))),
+        seed=section.integer("seed", 0, 0, 2**32 - 1),
+        resamples=section.integer("resamples", 2000, 1, 100_000),
+        shard_size=section.integer("shard_size", 16, 1, 100_000),
     )
-    _check(recipe)
-    return recipe
 
 
-def _check(recipe: Recipe) -> None:
-    labels = [model.label for model in recipe.models]
-    for kind, names in (("model", labels), ("data set", [dataset.name for dataset in recipe.datasets])):
-        double = sorted({name for name in names if names.count(name) > 1})
-        if double:
-            raise UnsupportedOptionError(f"Two are called {', '.join(double)}: give each {kind} a name of its own.")
-    for label in (label for pair in recipe.compare for label in pair):
+def _unique(names: list[str], kind: str, where: str) -> None:
+    double = sorted({name for name in names if names.count(name) > 1})
+    if double:
+        raise UnsupportedOptionError(f"{where}: two are called {', '.join(double)}: give each {kind} its own name.")
+
+
+def _pair(raw: Any, labels: list[str], where: str) -> tuple[str, str]:
+    pair = Section({"labels": raw}, where).texts("labels")
+    if len(pair) != 2:
+        raise UnsupportedOptionError(f"{where}: give the labels of two models, like [A, B].")
+    for label in pair:
         if label not in labels:
-            raise UnsupportedOptionError(f"compare: there is no model {label!r}. There are: {', '.join(labels)}.")
-    if recipe.shard_size < 1 or recipe.resamples < 1:
-        raise UnsupportedOptionError("shard_size and resamples must be at least 1.")
+            raise UnsupportedOptionError(
+                f"{where}: there is no model {label!r}.{nearest(label, labels)} There are: {', '.join(labels)}."
+            )
+    return pair[0], pair[1]
 
 
-def _read_yaml(path: Path) -> Mapping[str, Any]:
-    import yaml
-
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UnsupportedOptionError(f"The recipe {path} cannot be read: {error}") from error
-    if not isinstance(raw, Mapping):
-        raise UnsupportedOptionError(f"The recipe {path} holds no mapping with models and datasets.")
-    return raw
-
-
-def _list(raw: Mapping[str, Any], key: str) -> Sequence[Any]:
-    entries = raw.get(key)
-    if not isinstance(entries, Sequence) or isinstance(entries, str) or not entries:
-        raise UnsupportedOptionError(f"The recipe needs a list of {key}.")
-    return entries
-
-
-def _no_others(raw: Mapping[str, Any], known: set[str], what: str) -> None:
-    unknown = sorted(set(map(str, raw)) - known)
-    if unknown:
-        raise UnsupportedOptionError(
-            f"{what} has unknown keys: {', '.join(unknown)}. Known: {', '.join(sorted(known))}."
-        )
-
-
-def _models(entry: Any, defaults: Mapping[str, Any]) -> list[ModelSpec]:
-    entry = {"id": entry} if isinstance(entry, str) else dict(entry)
-    if "id" not in entry:
-        raise UnsupportedOptionError(f"A model without an id: {entry!r}.")
-    name, label = str(entry.pop("id")), entry.pop("label", None)
-    options = {**defaults, **entry}
-    lists = {key: options[key] for key in _SPREAD if isinstance(options.get(key), (list, tuple))}
+def _models(raw: Any, defaults: Section, where: str) -> list[ModelSpec]:
+    section = Section.of({"id": raw} if isinstance(raw, str) else raw, where, ["id", "label", *OPTIONS])
+    name = section.text("id")
+    if name is None:
+        raise UnsupportedOptionError(f"{where}: a model without an id.")
+    label = section.text("label", MAX_TEXT) or name.rstrip("/").rpartition("/")[2]
+    options: dict[str, Any] = {}
+    for part in (defaults, section):
+        options.update({key: _option(part, key) for key in part.raw if key in OPTIONS})
+    lists = {key: options[key] for key in _SPREAD if isinstance(options.get(key), list)}
+    if math.prod(map(len, lists.values())) > _MOST_MODELS:
+        raise UnsupportedOptionError(f"{where}: {' × '.join(lists)} make more than {_MOST_MODELS} models.")
     models = []
     for values in product(*lists.values()):
         chosen = {**options, **dict(zip(lists, values, strict=True))}
-        told = [str(value) for key, value in zip(lists, values, strict=True) if len(lists[key]) > 1]
-        models.append(ModelSpec(name, " ".join([label or name.rstrip("/").rpartition("/")[2], *told]), chosen))
+        several = [str(value) for key, value in zip(lists, values, strict=True) if len(lists[key]) > 1]
+        models.append(ModelSpec(name, " ".join([label, *several]), chosen))
     return models
 
 
-def _dataset(raw: Any) -> DatasetSpec:
-    if not isinstance(raw, Mapping) or "name" not in raw:
-        raise UnsupportedOptionError(f"A data set without a name: {raw!r}.")
-    _no_others(raw, {item.name for item in fields(DatasetSpec)}, f"Data set {raw['name']}")
-    values = dict(raw)
-    for key in ("measures", "only", "without"):
-        if key in values:
-            values[key] = tuple(str(value) for value in values[key] or ())
-    spec = DatasetSpec(**values)
-    spec.check()
+def _option(section: Section, key: str) -> Any:
+    """Return an option of a model, or a list where one model is to be made of each of its values."""
+    value = section.raw[key]
+    if key not in _SPREAD or not isinstance(value, (list, tuple)):
+        return _single(section, key)
+    if not 1 <= len(value) <= _MOST_MODELS:
+        raise section.wrong(key, f"no list of 1 to {_MOST_MODELS} values")
+    return [_single(Section({key: item}, section.where), key) for item in value]
+
+
+def _single(section: Section, key: str) -> Any:
+    if section.raw[key] is None:
+        return None
+    if key in _CHOICES:
+        return section.one_of(key, _CHOICES[key])
+    if key in _FLAGS:
+        return section.flag(key)
+    return section.mapping(key) if key in _MAPPINGS else section.text(key)
+
+
+def _dataset(raw: Any, where: str) -> DatasetSpec:
+    section = Section.of(raw, where, [item.name for item in fields(DatasetSpec)])
+    name = section.text("name", MAX_TEXT)
+    if name is None:
+        raise UnsupportedOptionError(f"{where}: a data set without a name.")
+    where = f"{where} ({name})"
+    section = Section(raw, where)
+    texts = {
+        key: value
+        for key in ("images", "truth", "parquet", "dataset", "config", "split", "image_column", "truth_column",
+                    "key_column", "binarise", "note")
+        if (value := section.text(key)) is not None
+    }  # fmt: skip
+    measures = section.texts("measures") if "measures" in raw else DatasetSpec.measures
+    unknown = [group for group in measures if group not in GROUPS]
+    if unknown or not measures:
+        close = nearest(unknown[0], GROUPS) if unknown else ""
+        raise UnsupportedOptionError(f"{where}, measures: {unknown}:{close} Use some of {', '.join(GROUPS)}.")
+    spec = DatasetSpec(
+        name,
+        **texts,
+        measures=measures,
+        ignore=section.integer("ignore", None, 0, 255),
+        bands=section.mapping("bands"),
+        only=section.texts("only"),
+        without=section.texts("without"),
+        limit=section.integer("limit", None, 1, 2**31),
+    )
+    forms = [spec.images is not None and spec.truth is not None, spec.parquet is not None, spec.dataset is not None]
+    if sum(forms) != 1:
+        raise UnsupportedOptionError(f"{where}: give images and truth, or parquet, or dataset.")
+    try:
+        spec.threshold()
+    except UnsupportedOptionError as error:
+        raise UnsupportedOptionError(f"{where}, {error}") from None
+    for band, value in spec.bands.items():
+        grows = isinstance(value, Mapping) and set(value) == {"grow"} and is_number(value["grow"], 0, 10_000)
+        if not band.isprintable() or not (grows or (isinstance(value, str) and value)):
+            raise UnsupportedOptionError(
+                f"{where}, bands: {band!r} is {str(value)[:MAX_TEXT]!r}: give a folder, a column, or {{grow: pixels}}."
+            )
     return spec

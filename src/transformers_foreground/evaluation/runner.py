@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from transformers_foreground.env import __version__
 from transformers_foreground.errors import ForegroundError, ImageError, UnsupportedOptionError
+from transformers_foreground.evaluation.contact_sheets import contact_sheets
 from transformers_foreground.evaluation.extras import need
-from transformers_foreground.evaluation.metrics import ALL
+from transformers_foreground.evaluation.ground_truth import Truth, read_truth
+from transformers_foreground.evaluation.metrics import measure
 from transformers_foreground.evaluation.recipes import DatasetSpec, ModelSpec, Recipe, read_recipe
 from transformers_foreground.evaluation.report import NAME, write_report
-from transformers_foreground.evaluation.rows import Shards, job_folder
-from transformers_foreground.evaluation.sheets import contact_sheets
+from transformers_foreground.evaluation.shards import Shards, job_folder
+from transformers_foreground.evaluation.sources import Item, Source, open_source
 from transformers_foreground.evaluation.summary import Summary, summarise
-from transformers_foreground.evaluation.truth import Item, Source, Truth, open_source, read_truth
-from transformers_foreground.images import decode
-from transformers_foreground.portable import PortableModel
-from transformers_foreground.postprocessing import postprocess
-from transformers_foreground.preprocessing import preprocess
-from transformers_foreground.streaming import stream
+from transformers_foreground.images.decode import decode
+from transformers_foreground.images.memory import memory_of
+from transformers_foreground.runtime.doubt import doubt
+from transformers_foreground.segmenter import Foreground, Segmenter
 
-if TYPE_CHECKING:
-    from transformers_foreground.loading import LoadedModel
-
+COLUMNS = 2  # changes when rows get other columns: 2 has doubt
 OnRow = Callable[[Mapping[str, Any]], None]
 
 
@@ -50,7 +47,7 @@ def evaluate(
 ) -> Summary:
     """Measure models on data sets.
 
-    Rows go to `output/rows/MODEL--DATASET/shard-NNNNNN.parquet`, one for each picture; a picture that cannot be read
+    Rows go to `output/rows/MODEL--DATASET/shard-NNNNNN.parquet`, one for each image; an image that cannot be read
     or measured is a row with an error. A run that was stopped, or killed, goes on where it was: call it again. Once all
     rows are there, summary.json, summary.md and summary.tex are written. New rows make an older report.html void: it
     is deleted.
@@ -59,15 +56,15 @@ def evaluate(
         recipe: A YAML file, its contents, or a recipe; see `recipes.read_recipe`.
         output: Folder for the results.
         data: What the recipe's paths are relative to; the working directory by default.
-        limit: Take only so many pictures of each data set.
+        limit: Take only so many images of each data set.
         part: `(i, n)`: do only every n-th shard, from the i-th (1 to n) on: n such runs, on machines that share
             `output`, do all. Whichever ends last writes the summary.
-        restart: Delete rows that are there, and start anew.
-        workers: Threads that read pictures and measure.
+        restart: Delete existing rows and start over.
+        workers: Threads that read images and measure.
         report: Write report.html, too, once all rows are there: tables, curves, times, and contact sheets, for which
             some masks are made again.
-        on_row: Told of each new row.
-        on_start: Told how many rows are to be made.
+        on_row: Called with each new row.
+        on_start: Called with the number of rows to be made.
 
     Returns:
         The summary of the rows that are there.
@@ -87,24 +84,25 @@ def evaluate(
         raise UnsupportedOptionError("restart would delete what the other parts did: use it without part.")
     folders = [job_folder(output, model.label, spec.name) for model in recipe.models for spec in recipe.datasets]
     if len({str(folder).lower() for folder in folders}) < len(folders):
-        raise UnsupportedOptionError("Names of models or data sets differ in signs or case alone: change one.")
+        raise UnsupportedOptionError(
+            "Names of two models or data sets differ in signs or case alone, and would share a folder: rename one."
+        )
     sources = {spec.name: open_source(spec, root) for spec in recipe.datasets}
-    models = [PortableModel(model.id, **model.options) for model in recipe.models]  # none is missing: say so now
+    models = [Segmenter(model.id, **model.options) for model in recipe.models]  # none is missing: say so now
     jobs = [
-        [_job(recipe, model, portable, spec, sources[spec.name], output, restart) for spec in recipe.datasets]
-        for model, portable in zip(recipe.models, models, strict=True)
+        [_job(recipe, model, segmenter, spec, sources[spec.name], output, restart) for spec in recipe.datasets]
+        for model, segmenter in zip(recipe.models, models, strict=True)
     ]
     todo = [[(job, _share(job.shards.missing(), part)) for job in of_model] for of_model in jobs]
     if on_start:
-        on_start(sum(len(job.shards.pictures(i)) for of_model in todo for job, missing in of_model for i in missing))
+        on_start(sum(len(job.shards.images(i)) for of_model in todo for job, missing in of_model for i in missing))
     if any(missing for of_model in todo for _, missing in of_model):
         (output / NAME).unlink(missing_ok=True)
-    for of_model in todo:
-        portable = models.pop(0)  # so that only one model is open at a time
-        for job, missing in of_model:
-            if missing:
-                _run(job, portable.open(), missing, workers, on_row)
-        del portable
+    for segmenter, of_model in zip(models, todo, strict=True):
+        with segmenter:  # only one model is open at a time
+            for job, missing in of_model:
+                if missing:
+                    _run(job, segmenter.open(), missing, workers, on_row)
     everything = [job.shards for of_model in jobs for job in of_model]
     summary = summarise(recipe, everything)
     if summary.complete:
@@ -123,7 +121,7 @@ class _Job:
 def _job(
     recipe: Recipe,
     model: ModelSpec,
-    portable: PortableModel,
+    segmenter: Segmenter,
     spec: DatasetSpec,
     source: Source,
     output: Path,
@@ -135,13 +133,14 @@ def _job(
     shards = Shards(folder, model.label, spec, source.keys, recipe.shard_size)
     described = {
         "model": {"id": model.id, "options": {k: repr(v) for k, v in sorted(model.options.items())}},
-        "dtype": portable.files.dtype,
-        "sha256": portable.sha256,
-        "preprocessor": portable.files.preprocessor,
+        "dtype": segmenter.files.dtype,
+        "sha256": segmenter.sha256,
+        "preprocessor": segmenter.files.preprocessor,
         "dataset": {key: value for key, value in asdict(spec).items() if key not in ("note", "name", "limit")},
-        "pictures": len(source.keys),
+        "images": len(source.keys),
         "keys": hashlib.sha256("\n".join(source.keys).encode()).hexdigest(),
         "shard_size": recipe.shard_size,
+        "columns": COLUMNS,
         "version": __version__,
         "pysodmetrics": version("pysodmetrics"),
     }
@@ -153,92 +152,66 @@ def _share(missing: Sequence[int], part: tuple[int, int] | None) -> list[int]:
     return [shard for shard in missing if part is None or shard % part[1] == part[0] - 1]
 
 
-def _run(job: _Job, loaded: LoadedModel, missing: Sequence[int], workers: int, on_row: OnRow | None) -> None:
+def _run(job: _Job, segmenter: Segmenter, missing: Sequence[int], workers: int, on_row: OnRow | None) -> None:
     """Make the rows of some shards, writing each shard once it is whole."""
     shards = job.shards
-    places = [i for shard in missing for i in shards.pictures(shard)]
+    places = [i for shard in missing for i in shards.images(shard)]
     items = job.source.read(places)
     waiting = iter(missing)
     shard, rows = next(waiting), list[Mapping[str, Any]]()
-    for place, row in zip(places, _rows(loaded, items, shards.dataset, workers), strict=True):
+    for place, row in zip(places, _rows(segmenter, items, shards.dataset, workers), strict=True):
         row = {"error": str(row)} if isinstance(row, ForegroundError) else row
         row = {**row, "index": place, "key": shards.keys[place]}
         rows.append(row)
         if on_row:
             on_row({**row, "model": shards.model, "dataset": shards.dataset.name})
-        if len(rows) == len(shards.pictures(shard)):
+        if len(rows) == len(shards.images(shard)):
             shards.write(shard, rows)
             shard, rows = next(waiting, -1), []
 
 
-@dataclass(frozen=True, eq=False)
-class _Prepared:
-    key: str
-    height: int
-    width: int
-    truth: Truth
-    pixel_values: NDArray[np.float32]
-
-
 def _rows(
-    loaded: LoadedModel, items: Iterator[Item], spec: DatasetSpec, workers: int
+    segmenter: Segmenter, items: Iterator[Item], spec: DatasetSpec, workers: int
 ) -> Iterator[dict[str, Any] | ForegroundError]:
-    """Yield each picture's row, in order, or why it has none."""
-    from transformers_foreground.sessions import forward
+    """Yield each image's row, in order, or why it has none."""
 
-    def prepare(item: Item) -> _Prepared:
+    def read(item: Item) -> Any:
         with _as_row(item.key):
             if item.error is not None:
                 raise ImageError(item.error)
-            image = decode(item.image)
-            truth = read_truth(item, spec, image.height, image.width)
-            values = preprocess(image.pixels, loaded.processing)[None]
-            return _Prepared(item.key, image.height, image.width, truth, values)
+            return decode(item.image)
 
-    def run(batch: Sequence[_Prepared]) -> list[tuple[NDArray[np.float32], float]]:
-        results = []
-        for prepared in batch:
-            started = time.perf_counter()
-            with _as_row(prepared.key):
-                plane = forward(loaded.graph, prepared.pixel_values)[0, 0]
-            results.append((plane, time.perf_counter() - started))
-        return results
+    def then(item: Item, foreground: Foreground) -> dict[str, Any]:
+        height, width = foreground.mask.shape
+        with _as_row(item.key):
+            row = row_of(foreground.mask, read_truth(item, spec, height, width), spec.measures)
+        sizes = {"width": width, "height": height}
+        return {**row, **sizes, "seconds": foreground.seconds, "doubt": doubt(foreground.plane)}
 
-    def finish(prepared: _Prepared, result: tuple[NDArray[np.float32], float]) -> dict[str, Any]:
-        plane, seconds = result
-        with _as_row(prepared.key):
-            mask = postprocess(plane, prepared.height, prepared.width, loaded.processing)
-            row = measure(mask, prepared.truth, spec.measures)
-        return {**row, "width": prepared.width, "height": prepared.height, "seconds": seconds}
-
-    return stream(items, prepare, run, finish, workers=workers)
+    return segmenter.stream(
+        items, segmenter.steps(read=read, then=then, weigh=lambda item: memory_of(item.image)), workers
+    )
 
 
-def measure(mask: NDArray[np.uint8], truth: Truth, groups: Sequence[str]) -> dict[str, Any]:
-    """Return one picture's values.
-
-    Args:
-        mask: What the model gave, uint8, (H, W).
-        truth: What is known.
-        groups: Some of `aggregates.GROUPS`.
-    """
+def row_of(mask: NDArray[np.uint8], truth: Truth, groups: Sequence[str]) -> dict[str, Any]:
+    """Return the values of one image's mask, uint8 (H, W), by some of `aggregates.GROUPS`."""
     prediction = mask / 255.0
     counted = truth.mask if truth.counted is None else truth.mask[truth.counted]
     row: dict[str, Any] = {"empty_truth": not counted.any()}
     for group in groups:
         target = truth.alpha if group == "alpha" else truth.mask
-        row.update(ALL[group]().update(prediction, target, truth.counted, truth.bands))
+        row.update(measure(group, prediction, target, truth.counted, truth.bands))
     return row
 
 
 @contextmanager
 def _as_row(key: str) -> Iterator[None]:
-    """Turn whatever goes wrong with a picture into an error of ours, which becomes a row."""
+    """Turn whatever goes wrong with an image into an error of ours, which becomes a row."""
     try:
         yield
     except ForegroundError:
         raise
     except MemoryError as error:
-        raise ImageError(f"{key}: not enough memory for this picture.") from error
+        raise ImageError(f"{key}: not enough memory for this image.") from error
     except Exception as error:
         raise ImageError(f"{key}: {type(error).__name__}: {error}") from error

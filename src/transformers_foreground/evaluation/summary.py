@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from transformers_foreground.atomic_write import write_whole
 from transformers_foreground.env import __version__
 from transformers_foreground.errors import UnsupportedOptionError
 from transformers_foreground.evaluation.aggregates import Aggregate, Columns, aggregates, defined
 from transformers_foreground.evaluation.recipes import Recipe
-from transformers_foreground.evaluation.rows import Shards
-from transformers_foreground.evaluation.statistics import difference, holm, interval
-from transformers_foreground.output import write_whole
+from transformers_foreground.evaluation.selective import Selection, selection
+from transformers_foreground.evaluation.shards import Shards
+from transformers_foreground.evaluation.statistics import difference, holm, interval, smallest_p
+from transformers_foreground.evaluation.tables import latex, markdown
 
 SIGNIFICANT = 0.05
 
@@ -27,16 +29,16 @@ class Figure:
     """One measure of one model on one data set.
 
     Attributes:
-        value: The figure; `None` where no picture has a value.
+        value: The figure; `None` where no image has a value.
         low: Lower end of its 95 % interval.
-        high: Upper end.
-        pictures: How many pictures it is of.
+        high: Upper end of it.
+        images: How many images it is of.
     """
 
     value: float | None
     low: float | None
     high: float | None
-    pictures: int
+    images: int
 
 
 @dataclass(frozen=True)
@@ -44,27 +46,30 @@ class Score:
     """One model on one data set.
 
     Attributes:
-        model: Its label.
+        model: The model's label.
         dataset: The data set's name.
-        pictures: How many rows there are.
+        images: How many rows there are.
         errors: How many of them have no values.
         empty: How many have an empty truth.
-        seconds: Median time of the model alone, each picture.
+        seconds: Median time of the model alone, each image. Models run one after another, beside whatever else the
+            machine does: the times of two models are not comparable.
+        selection: How well the model's doubt ranks the images; `None` where IoU is not measured.
         measures: Name of measure to figure.
     """
 
     model: str
     dataset: str
-    pictures: int
+    images: int
     errors: int
     empty: int
     seconds: float | None
+    selection: Selection | None
     measures: dict[str, Figure]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on one data set by one measure, on the pictures that both have.
+    """Two models on one data set by one measure, on the images that both have.
 
     Attributes:
         dataset: The data set's name.
@@ -73,12 +78,13 @@ class Comparison:
         second: Label of the other.
         difference: The first's figure less the second's.
         low: Lower end of the 95 % interval of the difference (paired bootstrap).
-        high: Upper end.
+        high: Upper end of it.
         p: p-value of the randomisation test.
-        p_adjusted: The same, adjusted by Holm's method for all comparisons on this data set.
+        p_adjusted: The same, adjusted by Holm's method for all pairs compared by this measure on this data set.
         real: Whether the adjusted p-value is below 0.05.
+        too_few: Whether so few images cannot give such a p-value, however much two models differ.
         better: Label of the better one where the difference is real.
-        pictures: How many pictures it is of.
+        images: How many images it is of.
     """
 
     dataset: str
@@ -91,8 +97,9 @@ class Comparison:
     p: float
     p_adjusted: float
     real: bool
+    too_few: bool
     better: str | None
-    pictures: int
+    images: int
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,7 @@ class Summary:
     """What an evaluation found.
 
     Attributes:
-        name: The recipe's name.
+        name: What the recipe is called.
         complete: Whether all rows are there.
         scores: Of each data set, of each model.
         comparisons: Of each data set, of each pair of models.
@@ -125,19 +132,15 @@ class Summary:
         return next(score for score in self.scores if (score.model, score.dataset) == (model, dataset))
 
     def to_json(self) -> str:
-        """Return all of it as JSON, null where there is no value."""
+        """Return the summary as JSON, with null where there is no value."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def to_markdown(self) -> str:
         """Return tables in Markdown."""
-        from transformers_foreground.evaluation.tables import markdown
-
         return markdown(self)
 
     def to_latex(self) -> str:
         """Return tables in LaTeX, for the package booktabs."""
-        from transformers_foreground.evaluation.tables import latex
-
         return latex(self)
 
     def write(self, folder: Path) -> None:
@@ -156,7 +159,13 @@ class Summary:
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
             scores = [
-                Score(**{**score, "measures": {name: Figure(**f) for name, f in score["measures"].items()}})
+                Score(
+                    **{
+                        **score,
+                        "selection": score["selection"] and Selection(**score["selection"]),
+                        "measures": {name: Figure(**f) for name, f in score["measures"].items()},
+                    }
+                )
                 for score in raw["scores"]
             ]
             comparisons = [Comparison(**comparison) for comparison in raw["comparisons"]]
@@ -168,12 +177,7 @@ class Summary:
 
 
 def summarise(recipe: Recipe, jobs: Sequence[Shards]) -> Summary:
-    """Sum up the rows that are there.
-
-    Args:
-        recipe: What was evaluated.
-        jobs: The rows of each model on each data set.
-    """
+    """Sum up the rows that are there of each model on each data set."""
     from importlib.metadata import version
 
     scores, comparisons = [], []
@@ -204,10 +208,11 @@ def _score(model: str, dataset: str, rows: Columns, measures: Sequence[Aggregate
     return Score(
         model=model,
         dataset=dataset,
-        pictures=len(rows["key"]),
+        images=len(rows["key"]),
         errors=sum(error is not None for error in rows["error"]),
         empty=sum(empty is True for empty in rows["empty_truth"]),
         seconds=float(np.median(seconds)) if len(seconds) else None,
+        selection=selection(rows, resamples=recipe.resamples, seed=recipe.seed),
         measures={measure.name: _figure(measure, rows, recipe) for measure in measures},
     )
 
@@ -222,16 +227,22 @@ def _figure(measure: Aggregate, rows: Columns, recipe: Recipe) -> Figure:
 def _comparisons(
     dataset: str, rows: dict[str, Columns], measures: Sequence[Aggregate], recipe: Recipe
 ) -> list[Comparison]:
+    found = [comparison for measure in measures for comparison in _by_measure(dataset, rows, measure, recipe)]
+    pairs = list(recipe.pairs())
+    return sorted(found, key=lambda comparison: pairs.index((comparison.first, comparison.second)))
+
+
+def _by_measure(dataset: str, rows: dict[str, Columns], measure: Aggregate, recipe: Recipe) -> list[Comparison]:
+    """Compare all pairs by one measure: a family for Holm's method."""
     found = []
     for first, second in recipe.pairs():
-        for measure in measures:
-            a, b = _paired(measure, rows[first], rows[second])
-            if len(a):
-                result = difference(a, b, measure.reduce, resamples=recipe.resamples, seed=recipe.seed)
-                found.append((measure, first, second, result, len(a)))
-    adjusted = holm([result.p for *_, result, _ in found])
+        a, b = _paired(measure, rows[first], rows[second])
+        if len(a):
+            result = difference(a, b, measure.reduce, resamples=recipe.resamples, seed=recipe.seed)
+            found.append((first, second, result, len(a)))
+    adjusted = holm([result.p for _, _, result, _ in found])
     comparisons = []
-    for (measure, first, second, result, pictures), p in zip(found, adjusted, strict=True):
+    for (first, second, result, images), p in zip(found, adjusted, strict=True):
         real = p < SIGNIFICANT
         better = first if (result.value > 0) == measure.higher else second
         comparisons.append(
@@ -246,15 +257,16 @@ def _comparisons(
                 p=result.p,
                 p_adjusted=p,
                 real=real,
+                too_few=len(found) * smallest_p(images) >= SIGNIFICANT,
                 better=better if real else None,
-                pictures=pictures,
+                images=images,
             )
         )
     return comparisons
 
 
 def _paired(measure: Aggregate, first: Columns, second: Columns) -> tuple[Any, Any]:
-    """Return the values of the pictures that both models have values of."""
+    """Return the values of the images that both models have values of."""
     places = {index: i for i, index in enumerate(second["index"])}
     both = [(i, places[index]) for i, index in enumerate(first["index"]) if index in places]
     a = measure.values(first)[[i for i, _ in both]] if both else np.empty((0, 1))

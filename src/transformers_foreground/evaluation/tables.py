@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Final
 
 from transformers_foreground.evaluation.aggregates import BINARY, BOUNDARY, CORRECTION, Aggregate, alpha
-from transformers_foreground.evaluation.summary import Comparison, Figure, Score, Summary
+from transformers_foreground.evaluation.selective import Selection
 
-_INTRODUCTION = (
-    "Of {resamples} bootstrap resamples of the pictures (seed {seed}), [95 % percentile intervals]. A difference is "
-    "called real where the randomisation test's p-value, adjusted by Holm's method for all comparisons on the data "
-    "set, is below 0.05. transformers-foreground {transformers_foreground}, pysodmetrics {pysodmetrics} "
-    "(normalize=False), onnxruntime {onnxruntime}."
+if TYPE_CHECKING:
+    from transformers_foreground.evaluation.summary import Comparison, Figure, Score, Summary
+
+STATISTICS: Final = (
+    "Figures are with 95 % percentile intervals of {resamples} bootstrap resamples of the images (seed {seed}). A "
+    "difference is called real where the p-value of a paired randomisation test is below 0.05, adjusted by Holm's "
+    "method for the pairs of models that are compared by the same measure on the same data set: each measure is a "
+    "family of its own. “Too few images” means that so few could not show any difference. “–” means that no image "
+    "has a value: a measure that is not defined there, or rows with errors only."
 )
+VERSIONS: Final = (
+    "transformers-foreground {transformers_foreground}, pysodmetrics {pysodmetrics} (normalize=False), onnxruntime "
+    "{onnxruntime}."
+)
+SECONDS: Final = "seconds per image, model alone (models ran one after another: not comparable)"
+AURC: Final = "AURC of 1 − IoU, images by doubt ↓ (random order; best order)"
+SPEARMAN: Final = "Spearman of doubt and IoU ↓"
 
 
 def aggregate_of(name: str) -> Aggregate:
@@ -30,8 +43,8 @@ def by_dataset(summary: Summary) -> dict[str, list[Score]]:
 
 
 def about_rows(scores: Sequence[Score]) -> str:
-    """Return one line on pictures, errors and empty truths."""
-    parts = [f"{scores[0].pictures} pictures"]
+    """Return one line on images, errors and empty truths."""
+    parts = [f"{scores[0].images} images"]
     for score in scores:
         if score.errors:
             parts.append(f"{score.errors} without values by {score.model}")
@@ -82,7 +95,7 @@ def comparison_row(comparison: Comparison) -> list[str]:
         f"{comparison.difference:+.{digits}f}",
         span,
         f"{comparison.p_adjusted:.4f}",
-        f"yes: {comparison.better}" if comparison.real else "no",
+        f"yes: {comparison.better}" if comparison.real else "too few images" if comparison.too_few else "no",
     ]
 
 
@@ -98,19 +111,54 @@ def pairs(summary: Summary, dataset: str) -> dict[tuple[str, str], list[Comparis
 HEADINGS = ("measure", "difference", "95 % interval", "p (Holm)", "real?")
 
 
+def selection_rows(scores: Sequence[Score]) -> list[list[str]]:
+    """Return two rows on how well each model's doubt ranks the images; none where IoU is not measured."""
+    if not any(score.selection for score in scores):
+        return []
+    return [
+        [AURC, *(_aurc(score.selection) for score in scores)],
+        [SPEARMAN, *(_spearman(score.selection) for score in scores)],
+    ]
+
+
+def _aurc(selection: Selection | None) -> str:
+    if selection is None:
+        return "–"
+    return f"{selection.aurc:.4f} ({selection.aurc_random:.4f}; {selection.aurc_best:.4f})"
+
+
+def _spearman(selection: Selection | None) -> str:
+    if selection is None or selection.spearman is None:
+        return "–"
+    if selection.low is None or selection.high is None:
+        return f"{selection.spearman:+.2f}"
+    return f"{selection.spearman:+.2f} [{selection.low:+.2f}, {selection.high:+.2f}]"
+
+
 def markdown(summary: Summary) -> str:
-    """Return a summary in Markdown."""
-    parts = [f"# {summary.name}", _INTRODUCTION.format(**summary.about)]
+    """Return a summary in Markdown. Names and notes are escaped: nothing in them is markup."""
+    about = STATISTICS.format(**summary.about), VERSIONS.format(**summary.about)
+    parts = [f"# {_plain(summary.name)}", " ".join(about)]
     if not summary.complete:
         parts.append("**Not complete: rows are missing.**")
     for dataset, scores in by_dataset(summary).items():
-        parts += [f"## {dataset}", " ".join(filter(None, [summary.notes.get(dataset), about_rows(scores)]))]
-        table = _rows(scores, str, "**{}**".format, ("↑", "↓"))
-        table.append(["seconds per picture, model alone", *(_seconds(score) for score in scores)])
-        parts.append(_markdown_table(["", *(score.model for score in scores)], table))
+        note = " ".join(filter(None, [summary.notes.get(dataset), about_rows(scores)]))
+        parts += [f"## {_plain(dataset)}", _plain(note)]
+        table = _rows(scores, _plain, "**{}**".format, ("↑", "↓"))
+        table += [list(map(_plain, row)) for row in selection_rows(scores)]
+        table.append([SECONDS, *(_seconds(score) for score in scores)])
+        parts.append(_markdown_table(["", *(_plain(score.model) for score in scores)], table))
         for (first, second), compared in pairs(summary, dataset).items():
-            parts += [f"### {first} less {second}", _markdown_table(HEADINGS, [*map(comparison_row, compared)])]
+            rows = [list(map(_plain, comparison_row(comparison))) for comparison in compared]
+            parts += [f"### {_plain(first)} less {_plain(second)}", _markdown_table(HEADINGS, rows)]
     return "\n\n".join(parts) + "\n"
+
+
+def _plain(text: str) -> str:
+    """Escape what HTML or Markdown would take for markup."""
+    return (
+        escape(text, quote=False).translate({ord(sign): f"&#{ord(sign)};" for sign in "|`*\\~"}).replace("](", "]&#40;")
+    )
 
 
 def _seconds(score: Score) -> str:
@@ -119,7 +167,7 @@ def _seconds(score: Score) -> str:
 
 def _markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [list(headings), ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 _SPECIAL = {
@@ -128,6 +176,8 @@ _SPECIAL = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "–": "--",
+    "−": r"$-$",
+    "↓": r"$\downarrow$",
 }
 
 
@@ -140,6 +190,7 @@ def latex(summary: Summary) -> str:
     parts = [f"% {summary.name}", "% \\usepackage{booktabs}"]
     for dataset, scores in by_dataset(summary).items():
         rows = _rows(scores, _tex, r"\textbf{{{}}}".format, (r"$\uparrow$", r"$\downarrow$"))
+        rows += [list(map(_tex, row)) for row in selection_rows(scores)]
         caption = " ".join(filter(None, [f"{dataset}.", summary.notes.get(dataset), about_rows(scores)]))
         parts.append(_latex_table(caption, ["", *(_tex(score.model) for score in scores)], rows))
         for (first, second), compared in pairs(summary, dataset).items():

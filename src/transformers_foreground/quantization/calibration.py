@@ -1,7 +1,7 @@
 """Statistics of every channel of every activation, in bounded memory.
 
-ONNX Runtime's histogram collector keeps the activations of all pictures (19 GB for IS-Net at 1024×1024); here each
-picture's are reduced to one histogram a channel and dropped, and the graph is run in slices if even one picture's
+ONNX Runtime's histogram collector keeps the activations of all images (19 GB for IS-Net at 1024×1024); here each
+image's are reduced to one histogram a channel and dropped, and the graph is run in slices if even one image's
 would be too many.
 """
 
@@ -13,6 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from transformers_foreground.errors import InvalidModelError
+
 BINS: Final = 2048
 SLICE_BYTES: Final = 1 << 30
 
@@ -21,15 +23,13 @@ class ChannelHistogram:
     """Histograms of the absolute values of a tensor's channels.
 
     The range of each is a power of two that doubles, two bins becoming one, when a larger value comes: so the result
-    does not depend on the order of the pictures, and no picture is needed twice.
+    does not depend on the order of the images, and no image is needed twice.
 
     Attributes:
         counts: Values per bin, int64, shape (C, bins).
         upper: Upper end of each channel's range, a power of two; 0 until a value other than 0 has come.
         lowest: Smallest value of each channel.
         highest: Largest value of each channel.
-        total: Sum of each channel's values, for means.
-        number: Values seen per channel.
     """
 
     def __init__(self, channels: int, bins: int = BINS) -> None:
@@ -37,16 +37,12 @@ class ChannelHistogram:
         self.upper = np.zeros(channels)
         self.lowest = np.zeros(channels)
         self.highest = np.zeros(channels)
-        self.total = np.zeros(channels)
-        self.number = 0
 
     def update(self, values: NDArray[np.float32]) -> None:
-        """Count the values of one picture, float32 of shape (C, ...), all finite."""
+        """Count the values of one image, float32 of shape (C, ...), all finite."""
         planes = values.reshape(len(values), -1)
         low, high = planes.min(axis=1), planes.max(axis=1)
         self.lowest, self.highest = np.minimum(self.lowest, low), np.maximum(self.highest, high)
-        self.total += planes.sum(axis=1, dtype=np.float64)
-        self.number += planes.shape[1]
         bins = self.counts.shape[1]
         largest = np.maximum(-low, high).astype(np.float64)
         for channel, plane in enumerate(planes):
@@ -77,11 +73,6 @@ class ChannelHistogram:
         """Largest absolute value of each channel."""
         return np.maximum(-self.lowest, self.highest)
 
-    @property
-    def mean(self) -> NDArray[np.float64]:
-        """Mean of each channel."""
-        return self.total / max(self.number, 1)
-
 
 def exposed(model: Any, names: Sequence[str]) -> bytes:
     """Return a graph, serialised, that gives these tensors as its only outputs."""
@@ -94,19 +85,24 @@ def exposed(model: Any, names: Sequence[str]) -> bytes:
     return bytes(copy.SerializeToString())
 
 
-def open_session(data: bytes, *, optimised: bool = True) -> Any:
-    """Open a session on the CPU that returns memory to the system after each run."""
+def open_session(data: bytes) -> Any:
+    """Open a session on the CPU that returns memory to the system after each run.
+
+    Raises:
+        InvalidModelError: ONNX Runtime cannot open the graph.
+    """
     import onnxruntime as ort
 
-    from transformers_foreground.sessions import usable_cpus
+    from transformers_foreground.runtime.cpu import usable_cpus
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = usable_cpus()
     options.log_severity_level = 3
     options.enable_cpu_mem_arena = False
-    if not optimised:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    try:
+        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
+        raise InvalidModelError(f"ONNX Runtime cannot open the graph that was made: {error}") from error
 
 
 def slices(model: Any, names: Sequence[str], limit: int = SLICE_BYTES) -> list[list[str]]:
@@ -130,21 +126,21 @@ def slices(model: Any, names: Sequence[str], limit: int = SLICE_BYTES) -> list[l
 def collect(
     model: Any,
     names: Sequence[str],
-    pictures: Iterable[NDArray[np.float32]],
+    images: Iterable[NDArray[np.float32]],
     *,
     bins: int = BINS,
     slice_bytes: int = SLICE_BYTES,
     progress: Callable[[], None] = lambda: None,
 ) -> Mapping[str, ChannelHistogram]:
-    """Run pictures through a graph and count the values of its tensors.
+    """Run images through a graph and count the values of its tensors.
 
     Args:
-        model: Simplified `onnx.ModelProto`.
+        model: A simplified `onnx.ModelProto`.
         names: The tensors to watch, of shape (1, C, ...).
-        pictures: `pixel_values` of shape (1, 3, h, w) each.
-        bins: Bins per channel.
+        images: `pixel_values` of shape (1, 3, h, w) each.
+        bins: Bins of each channel's histogram.
         slice_bytes: Most bytes of activations to hold at a time.
-        progress: Called after each picture.
+        progress: Called after each image.
 
     Returns:
         A histogram for each name.
@@ -152,9 +148,9 @@ def collect(
     histograms: dict[str, ChannelHistogram] = {}
     parts = [part for part in slices(model, names, slice_bytes) if part]
     sessions = [(part, open_session(exposed(model, part))) for part in parts]
-    for picture in pictures:
+    for image in images:
         for part, session in sessions:
-            outputs = session.run(part, {session.get_inputs()[0].name: picture})
+            outputs = session.run(part, {session.get_inputs()[0].name: image})
             for name in reversed(part):
                 values = outputs.pop()[0]
                 if name not in histograms:

@@ -1,12 +1,10 @@
-"""From a float graph and ranges to a graph of QuantizeLinear and DequantizeLinear, by Optimum's ORTQuantizer."""
+"""From a float graph and ranges to a graph of QuantizeLinear and DequantizeLinear, by ONNX Runtime's QDQQuantizer."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +18,7 @@ def to_int8(model: Any, ranges: Mapping[str, tuple[float, float]], keep_float: S
     """Quantise a graph statically: per-channel symmetric int8 weights, asymmetric uint8 activations, int32 biases.
 
     Args:
-        model: Simplified `onnx.ModelProto`.
+        model: A simplified `onnx.ModelProto`; it is not changed.
         ranges: Smallest and largest value of each activation.
         keep_float: Names of the nodes that stay as they are.
 
@@ -30,43 +28,38 @@ def to_int8(model: Any, ranges: Mapping[str, tuple[float, float]], keep_float: S
         "Quantizing deep convolutional networks for efficient inference", 2018, section 3.1.
     """
     import onnx
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantizationMode, QuantType
+    from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorData, TensorsData
-    from optimum.onnxruntime import ORTQuantizer
-    from optimum.onnxruntime.configuration import QuantizationConfig
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-    config = QuantizationConfig(
-        is_static=True,
-        format=QuantFormat.QDQ,
-        mode=QuantizationMode.QLinearOps,
-        activations_dtype=QuantType.QUInt8,
-        activations_symmetric=False,
-        weights_dtype=QuantType.QInt8,
-        weights_symmetric=True,
-        per_channel=True,
-        reduce_range=False,
-        nodes_to_exclude=list(keep_float),
-        operators_to_quantize=list(OPERATORS),
-    )
     data = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()}
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        source = Path(folder) / "model.onnx"
-        onnx.save(model, source)
-        quantizer = ORTQuantizer(source)
-        out = Path(folder) / "out"
-        quantizer.quantize(config, out, calibration_tensors_range=TensorsData(CalibrationMethod.MinMax, data))
-        return onnx.load(out / "model_quantized.onnx")
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)  # the quantizer changes what it is given
+    with _quiet():
+        quantizer = QDQQuantizer(
+            model=copy,
+            per_channel=True,
+            reduce_range=False,
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QUInt8,
+            tensors_range=TensorsData(CalibrationMethod.MinMax, data),
+            nodes_to_quantize=[],
+            nodes_to_exclude=list(keep_float),
+            op_types_to_quantize=list(OPERATORS),
+            extra_options={"WeightSymmetric": True, "ActivationSymmetric": False},
+        )
+        quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    return quantizer.model.model
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide the advice that ONNX Runtime and Optimum log about preprocessing, which `simplify` has done."""
-    loggers = [logging.getLogger(), logging.getLogger("optimum")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    """Hide the advice that ONNX Runtime logs about preprocessing, which `simplify` has done."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logger.setLevel(level)

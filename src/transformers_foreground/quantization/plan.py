@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transformers_foreground.quantization.calibration import ChannelHistogram
-from transformers_foreground.quantization.channels import Channels, rescale
+from transformers_foreground.quantization.clipping import thresholds
 from transformers_foreground.quantization.convert import OPERATORS, to_int8
-from transformers_foreground.quantization.correction import correct_biases
-from transformers_foreground.quantization.ranges import thresholds
-from transformers_foreground.quantization.rounding import round_weights
+from transformers_foreground.quantization.equalization import Channels, rescale
+from transformers_foreground.quantization.weight_rounding import round_weights
 
 _DERIVED = ("Resize", "Concat")
 
@@ -25,10 +24,9 @@ class Method:
 
     Attributes:
         clip: How activations are clipped, channel by channel: `"max"`, `"percentile"` or `"mse"`.
-        percent: The percentile.
+        percent: Which percentile, from 50 to 100.
         equalise: Exponent of the equalisation: 0 leaves channels as they are, 1 gives all the same range.
         balance: Whether weights are rounded so that each kernel's errors cancel.
-        correct: Whether biases are corrected.
         float_ends: Whether the first convolution and what comes after the last one's input stay float.
         keep_float: Names of more nodes that stay float.
     """
@@ -37,7 +35,6 @@ class Method:
     percent: float = 99.95
     equalise: float = 0.5
     balance: bool = True
-    correct: bool = False
     float_ends: bool = True
     keep_float: tuple[str, ...] = ()
 
@@ -45,7 +42,6 @@ class Method:
         clip = f"{self.clip} {self.percent:g}" if self.clip == "percentile" else self.clip
         parts = [clip, f"equalised^{self.equalise:g}" if self.equalise else "not equalised"]
         parts += ["balanced rounding"] if self.balance else []
-        parts += ["biases corrected"] if self.correct else []
         parts += ["ends float" if self.float_ends else "every operator"]
         parts += [f"{len(self.keep_float)} more float"] if self.keep_float else []
         return ", ".join(parts)
@@ -137,19 +133,17 @@ def apply(
     histograms: Mapping[str, ChannelHistogram],
     method: Method,
     input_range: tuple[float, float],
-    extra_float: Sequence[str] = (),
 ) -> Any:
-    """Quantise a graph.
+    """Quantise a simplified `onnx.ModelProto`.
 
     Args:
-        model: Simplified `onnx.ModelProto`.
+        model: The graph.
         histograms: Statistics of its `watched` tensors.
-        method: How.
+        method: How it is done.
         input_range: Smallest and largest value of its input.
-        extra_float: Names of more nodes to leave float.
 
     Returns:
-        The QDQ graph.
+        The QDQ graph, an `onnx.ModelProto`.
     """
     channels = Channels(model)
     limits = {name: thresholds(histogram, method.clip, method.percent) for name, histogram in histograms.items()}
@@ -161,9 +155,7 @@ def apply(
         scale[list(channels.pinned)] = 1.0
     factors = {name: scale[channels.ids[name]] if name in channels.ids else np.ones(1) for name in histograms}
     scaled = rescale(model, channels, scale) if method.equalise else model
-    keep = {*method.keep_float, *extra_float, *(ends(model) if method.float_ends else ())}
-    if method.correct:
-        scaled = correct_biases(scaled, histograms, factors, keep, method.balance)
+    keep = {*method.keep_float, *(ends(model) if method.float_ends else ())}
     if method.balance:
         scaled = round_weights(scaled, keep)
     return to_int8(scaled, activation_ranges(scaled, histograms, limits, factors, input_range), sorted(keep))

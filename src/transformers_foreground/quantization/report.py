@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 
-from transformers_foreground.cpu import processor
-from transformers_foreground.quantization.evaluation import Bounds
-from transformers_foreground.quantization.run import Outcome, Variant
+from transformers_foreground.quantization.figures import Bounds
+from transformers_foreground.quantization.outcome import Outcome, Variant
+from transformers_foreground.runtime.cpu import processor
 
 
 def table(outcome: Outcome) -> str:
     """Return size, speed and accuracy of all that was measured, one row each."""
     rows = [
-        "| variant | MB | speed, × fp32 | mean \\|Δα\\| | worst picture | IoU mean | IoU worst | safe |",
+        "| variant | MB | speed, × fp32 | mean \\|Δα\\| | worst image | IoU mean | IoU worst | safe |",
         "|---|---|---|---|---|---|---|---|",
         f"| fp32 | {outcome.source_bytes / 1e6:.1f} | 1.00 | 0 | 0 | 1 | 1 | yes |",
     ]
@@ -38,36 +38,23 @@ def _truth_rows(variant: Variant) -> list[str]:
         truth = "– | – | –" if s is None else f"{s[0]:.4f} | {s[1]:.4f} | {s[1] - s[0]:+.4f}"
         error = "– | –" if mae is None else f"{mae[0]:.4f} | {mae[1]:.4f}"
         rows.append(
-            f"| {variant.label} | {name} | {figures.pictures} | {truth} | {error} | {figures.mean_difference:.4f} | "
+            f"| {variant.label} | {name} | {figures.images} | {truth} | {error} | {figures.mean_difference:.4f} | "
             f"{figures.worst_iou:.4f} |"
         )
     return rows
 
 
 def report(model: str, outcome: Outcome, command: str, minutes: float, bounds: Bounds) -> str:
-    """Return a page on a run.
-
-    Args:
-        model: What was quantised.
-        outcome: The run.
-        command: How to repeat it.
-        minutes: What it took.
-        bounds: What the model had to keep.
-    """
+    """Return a page on a run, with the command that repeats it and the bounds that the model had to keep."""
     figures = outcome.chosen.figures
-    verdict = (
-        "keeps all of them"
-        if outcome.safe
-        else f"does not keep all of them ({'; '.join(outcome.chosen.unkept)}): `is_safe` is false, and "
-        '`dtype="auto"` must not choose it'
-    )
+    verdict = "keeps all of them" if outcome.safe else f"does not keep all of them ({'; '.join(outcome.chosen.unkept)})"
     lines = [
         f"# int8: {model}",
         "",
         f"Made by `{command}` in {minutes:.0f} minutes on {_machine()}. Do not edit.",
         "",
-        f"Calibrated on {outcome.calibration[0]} pictures; method and float parts chosen on {outcome.calibration[1]} "
-        f"others; every figure below is from {figures.pictures} that neither saw. {figures.nearly_empty} of them have "
+        f"Calibrated on {outcome.calibration[0]} images; method and float parts chosen on {outcome.calibration[1]} "
+        f"others; every figure below is from {figures.images} that neither saw. {figures.nearly_empty} of them have "
         "an fp32 mask of less than 0.2 % of the pixels: they count in |Δα|, not in IoU.",
         "",
         f"Bounds: mean |Δα| ≤ {bounds.mean_difference}, worst IoU ≥ {bounds.worst_iou} (masks at 0.5, against fp32, at "
@@ -82,15 +69,15 @@ def report(model: str, outcome: Outcome, command: str, minutes: float, bounds: B
         "",
         table(outcome),
         "",
-        "The row of fp32 itself, on inputs that differ by less than any 8-bit picture can show, says how steady the "
+        "The row of fp32 itself, on inputs that differ by less than any 8-bit image can show, says how steady the "
         "model's masks are: no 8-bit arithmetic can be asked for more than that.",
         "",
         "## Against the truth",
         "",
         "S-measure as in PySODMetrics without min-max stretch, truth > 128; MAE against graded truth. Both of the mask "
-        "at the picture's own size.",
+        "at the image's own size.",
         "",
-        "| variant | set | pictures | S fp32 | S int8 | ΔS | MAE fp32 | MAE int8 | mean \\|Δα\\| | worst IoU |",
+        "| variant | set | images | S fp32 | S int8 | ΔS | MAE fp32 | MAE int8 | mean \\|Δα\\| | worst IoU |",
         "|---|---|---|---|---|---|---|---|---|---|",
         *[row for variant in reversed(outcome.curve) for row in _truth_rows(variant)],
         "",
@@ -106,15 +93,15 @@ def report(model: str, outcome: Outcome, command: str, minutes: float, bounds: B
         "## How",
         "",
         "1. Simplify: side outputs, shape arithmetic and casts go; the output is the same to the last bit.",
-        "2. Statistics of every channel of every activation, one picture at a time (`calibration.py`).",
-        "3. Cross-layer equalisation with what was measured, through concatenations and residual sums (`channels.py`): "
-        "exact in float, and what makes one range per tensor enough.",
-        "4. Clipping at a percentile of each channel, chosen on the tuning pictures.",
+        "2. Statistics of every channel of every activation, one image at a time (`calibration.py`).",
+        "3. Cross-layer equalisation with what was measured, through concatenations and residual sums "
+        "(`equalization.py`): exact in float, and what makes one range per tensor enough.",
+        "4. Clipping at a percentile of each channel, chosen on the tuning images.",
         "5. The first convolution stays float, and so does the last with its resize and sigmoid: the logits' range is "
         "far wider than the part around 0 that decides the mask.",
-        "6. Where the tuning pictures ask for it, the part of the graph that gains most for its cost stays float: "
+        "6. Where the tuning images ask for it, the part of the graph that gains most for its cost stays float: "
         f"here {', '.join(outcome.float_parts) or 'none'}.",
-        "7. Optimum's ORTQuantizer writes QDQ: int8 weights per output channel, uint8 activations, int32 biases.",
+        "7. ONNX Runtime's QDQQuantizer writes QDQ: int8 weights per output channel, uint8 activations, int32 biases.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -122,7 +109,7 @@ def report(model: str, outcome: Outcome, command: str, minutes: float, bounds: B
 def _machine() -> str:
     import onnxruntime as ort
 
-    from transformers_foreground.sessions import usable_cpus
+    from transformers_foreground.runtime.cpu import usable_cpus
 
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return f"{processor()} ({usable_cpus()} cores), onnxruntime {ort.__version__}{load}"

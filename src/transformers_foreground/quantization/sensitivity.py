@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from transformers_foreground.quantization.evaluation import Picture
+from transformers_foreground.quantization.figures import ImageFigures
 
 
 @dataclass(frozen=True)
@@ -56,36 +56,31 @@ def _scope(name: str) -> str:
     return pieces[0] if len(pieces) > 1 else ""
 
 
-def loss(pictures: Sequence[Picture]) -> float:
+def loss(images: Sequence[ImageFigures]) -> float:
     """Return one figure to compare candidates by: root mean square of 1 − IoU, plus mean |Δα|.
 
-    The square makes the worst pictures count most, and is steadier than the single worst.
+    The square makes the worst images count most, and is steadier than the single worst.
     """
-    gaps = [1 - picture.iou for picture in pictures if picture.iou is not None]
+    gaps = [1 - image.iou for image in images if image.iou is not None]
     spread = float(np.sqrt(np.mean(np.square(gaps)))) if gaps else 0.0
-    return spread + float(np.mean([picture.difference for picture in pictures]))
+    return spread + float(np.mean([image.difference for image in images]))
 
 
 def rank(
     candidates: Sequence[Part],
     measure: Callable[[tuple[str, ...]], float],
     baseline: float,
-    progress: Callable[[], None] = lambda: None,
 ) -> list[tuple[Part, float]]:
     """Measure what leaving each part float gains, and sort by gain per cost.
 
     Args:
-        candidates: The parts.
+        candidates: The parts to try, each on its own.
         measure: Returns the loss of the graph that leaves these nodes float.
         baseline: Its loss with none left float.
-        progress: Called after each.
 
     Returns:
         Parts that gain, with their gains. A part's cost counts from 2 % up, so that free ones do not win by that alone.
     """
-    measured = []
-    for part in candidates:
-        measured.append((part, baseline - measure(part.nodes)))
-        progress()
+    measured = [(part, baseline - measure(part.nodes)) for part in candidates]
     useful = [(part, gain) for part, gain in measured if gain > 0]
     return sorted(useful, key=lambda pair: (-pair[1] / (pair[0].cost + 0.02), pair[0].name))

@@ -2,50 +2,60 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from transformers_foreground.errors import InvalidModelError
+from transformers_foreground.temporary import temporary_folder
+
+PER_CHANNEL: Final = 13  # the first opset whose DequantizeLinear has a scale for each channel
 
 
 def simplify(model: Any, height: int | None = None, width: int | None = None) -> Any:
     """Return an equal graph with one output and without constant parts.
 
     Side outputs are cut off with the nodes that only they need. ONNX Runtime's basic optimisations (those that keep to
-    standard operators) then fold constants, and with a fixed input size shapes are constants too.
+    standard operators) then fold constants, and with a fixed input size shapes are constants too. An opset below 13
+    becomes 13, which quantisation by channel needs.
 
     Args:
         model: `onnx.ModelProto` with one image input. Not changed.
         height: Fixes the input's height; `None` leaves it as it is.
-        width: As `height`.
+        width: Fixes the input's width.
 
     Returns:
         The new `onnx.ModelProto`. Its first output has the same name.
 
     Raises:
-        InvalidModelError: ONNX Runtime cannot read the graph, or its input is not one picture.
+        InvalidModelError: ONNX Runtime cannot read the graph, or its input is not one image.
     """
     import onnx
+    import onnx.version_converter
 
     inputs = [i for i in model.graph.input if i.name not in {t.name for t in model.graph.initializer}]
     if len(inputs) != 1 or len(inputs[0].type.tensor_type.shape.dim) != 4:
-        raise InvalidModelError("Only a graph that takes one picture (a 4-D tensor) can be quantised.")
+        raise InvalidModelError("Only a graph that takes one image (a 4-D tensor) can be quantised.")
     pruned = _pruned(model)
     _fix_size(pruned.graph.input[0], height, width)
-    with tempfile.TemporaryDirectory() as folder:
-        before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
+    with temporary_folder() as folder:
+        before, after = folder / "before.onnx", folder / "after.onnx"
         onnx.save(pruned, before)
         _optimise(before, after)
         folded = onnx.load(after)
     _drop_casts(folded.graph)
     result = _pruned(folded)
+    if _opset(result) < PER_CHANNEL:
+        result = onnx.version_converter.convert_version(result, PER_CHANNEL)
     domains = {node.domain for node in result.graph.node} | {""}
     for opset in list(result.opset_import):
         if opset.domain not in domains:
             result.opset_import.remove(opset)
     return onnx.shape_inference.infer_shapes(result)
+
+
+def _opset(model: Any) -> int:
+    return next((int(opset.version) for opset in model.opset_import if not opset.domain), PER_CHANNEL)
 
 
 def _pruned(model: Any) -> Any:

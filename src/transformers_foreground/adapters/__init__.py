@@ -1,0 +1,1 @@
+"""transformers and Optimum: the only room that imports them, or torch."""

@@ -1,0 +1,50 @@
+"""The frame of a cutout: cropped to the object, and with room around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transformers_foreground.compositing import backgrounds
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What of an image is kept, and what is added around it.
+
+    Attributes:
+        box: The rows and the columns that are kept.
+        room: Pixels to add above and below, and left and right.
+    """
+
+    box: tuple[slice, slice]
+    room: tuple[tuple[int, int], tuple[int, int]]
+
+    @classmethod
+    def of(
+        cls, alpha: Pixels, *, crop: bool = False, pad: int | float = 0, square: bool = False, shadow: bool = False
+    ) -> Frame:
+        """Find the frame of a mask, uint8, (H, W); the options are those of `cutout`."""
+        box = slice(0, alpha.shape[0]), slice(0, alpha.shape[1])
+        if crop:
+            box = backgrounds.box_of(alpha, backgrounds.shadow_of(alpha) if shadow else None)
+        sizes = [side.stop - side.start for side in box]
+        longer = max(sizes)
+        room = round(pad * longer) if isinstance(pad, float) else pad
+        missing = [longer - size if square else 0 for size in sizes]
+        rows, columns = ((room + less // 2, room + less - less // 2) for less in missing)
+        return cls(box, (rows, columns))
+
+    def cut(self, pixels: Pixels) -> Pixels:
+        """Cut out pixels, (H, W) or (H, W, C). Beyond the border colours are mirrored, and alpha (H, W) is 0."""
+        inside, beyond = [], []
+        for side, length, (before, after) in zip(self.box, pixels.shape[:2], self.room, strict=True):
+            start, stop = max(0, side.start - before), min(length, side.stop + after)
+            inside.append(slice(start, stop))
+            beyond.append((start - (side.start - before), side.stop + after - stop))
+        part = pixels[tuple(inside)]
+        return np.pad(part, beyond) if pixels.ndim == 2 else np.pad(part, [*beyond, (0, 0)], mode="symmetric")

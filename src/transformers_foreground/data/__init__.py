@@ -1,0 +1,1 @@
+"""Columns of images: datasets, Arrow, Ray and Spark."""

@@ -1,0 +1,248 @@
+"""Masks for shards of images, as a job that can be killed, started again, and given more: none lost, none doubled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import fsspec
+from fsspec.implementations.dirfs import DirFileSystem
+
+from transformers_foreground.data.arrow import ArrowMapper
+from transformers_foreground.data.fingerprint import identity_of_model
+from transformers_foreground.data.on_error import OnError
+from transformers_foreground.data.ray_shards import connect, each_on_ray
+from transformers_foreground.data.shard_results import Made, made_of, whole_file
+from transformers_foreground.data.shard_work import ShardWork
+from transformers_foreground.data.shards import Shard, find_shards
+from transformers_foreground.errors import ForegroundError, ImageError, UnsupportedOptionError
+from transformers_foreground.runtime.cpu import usable_cpus
+from transformers_foreground.segmenter import Segmenter
+
+MANIFEST = "_manifest.json"  # readers of a folder of Parquet leave out names with an underscore
+_COUNTS = ("rows", "errors", "doubtful")
+_LOOKING = 16  # threads that look what was done before
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What became of a shard.
+
+    Attributes:
+        name: Its path below the input, without suffix.
+        status: `"done"`; `"kept"` of an earlier run; or `"failed"`.
+        rows: Rows in its result.
+        errors: Images that could not be read.
+        doubtful: Rows with a doubt of at least 1/3 (see `runtime.doubt`).
+        error: Why it failed.
+    """
+
+    name: str
+    status: Literal["done", "kept", "failed"]
+    rows: int = 0
+    errors: int = 0
+    doubtful: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class JobReport:
+    """What became of a job.
+
+    Attributes:
+        options: The digest of the options, which the results hold too.
+        shards: Each shard of the input, by name.
+        stale: Paths of Parquet files among the results that belong to no shard of the input.
+    """
+
+    options: str
+    shards: tuple[ShardReport, ...]
+    stale: tuple[str, ...]
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """Shards that have results, shards that failed, rows, errors and doubtful rows."""
+        failed = sum(shard.status == "failed" for shard in self.shards)
+        counts = {key: sum(getattr(shard, key) for shard in self.shards) for key in _COUNTS}
+        return {"shards": len(self.shards) - failed, "failed": failed, **counts}
+
+    def to_json(self) -> str:
+        """Return the manifest: the same whether the job was interrupted or not."""
+        shards = [
+            {
+                "name": shard.name,
+                "output": None if shard.status == "failed" else f"{shard.name}.parquet",
+                **{key: getattr(shard, key) for key in (*_COUNTS, "error")},
+            }
+            for shard in self.shards
+        ]
+        content = {"options": self.options, "totals": self.totals, "shards": shards, "stale": self.stale}
+        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def map_shards(
+    source: str | Path,
+    output: str | Path,
+    model: str | Path = "briaai/RMBG-1.4",
+    *,
+    image_column: str = "image",
+    mask_column: str | None = "mask",
+    cutout_column: str | None = None,
+    doubt_column: str = "doubt",
+    error_column: str = "error",
+    id_column: str | None = None,
+    on_error: OnError = "none",
+    keep_images: bool = False,
+    resume: bool = False,
+    ray: str | None = None,
+    actors: int | None = None,
+    batch_size: int = 16,
+    image_shards: int = 64,
+    on_start: Callable[[int, int], None] = lambda shards, kept: None,
+    on_rows: Callable[[int], None] = lambda count: None,
+    on_shard: Callable[[ShardReport], None] = lambda report: None,
+    **options: Any,
+) -> JobReport:
+    """Compute masks of all shards of an input: one Parquet file each, of the same name, whole or not there at all.
+
+    A shard is a Parquet file, a WebDataset tar file, or a part of a folder of images. A result says in its metadata
+    what it was made of: the shard's size and ETag (or time of modification), and a digest of all options that change
+    results. With `resume`, a shard whose result says the same is kept. Thus a job may be killed at any time, and goes
+    on; a shard that is added is done; one that changed, or all when an option or the model changed, are done again.
+    `_manifest.json` beside the results counts rows, errors and doubtful rows of each shard.
+
+    Images of a folder are divided into `image_shards` parts by a hash of their paths below it: one that is added
+    changes one part.
+
+    Results have the input's columns but for the images, which can be large: of a column of them only what names them,
+    a path or a URI, stays. Rows keep their order.
+
+    Args:
+        source: A file or a folder: a path, or a URL that fsspec knows, such as `s3://bucket/key`. Files and folders
+            whose names begin with a dot are left out; so are Parquet and tar files whose names begin with `_`.
+        output: The folder for results, a path or a URL, neither in the input nor around it.
+        model: Repository id or folder.
+        image_column: Where the images are: a column, or `"column.field"` inside one, as of `ArrowMapper`. Of a
+            WebDataset the extension of its images, such as `"jpg"`; `"image"` takes the first image of each row.
+        mask_column: Where masks go: PNG, mode "L", of the image's size; `None` for nowhere.
+        cutout_column: Where cut-outs go: PNG, mode "RGBA"; `None` for nowhere.
+        doubt_column: Where doubt goes, float64 in [0, 1] (see `runtime.doubt`).
+        error_column: Where the reason goes why a row has no mask, a string or null.
+        id_column: Where the rows' ids are: messages name a row by it. Of a WebDataset it is "__key__".
+        on_error: What an image that cannot be read does: `"none"`, which puts null in its place; `"skip"`, which
+            drops its row; or `"raise"`. With the former two a shard that cannot be read fails, and the job goes on.
+        keep_images: Keep the images' column as it is.
+        resume: Keep what an earlier run finished; else all is done anew.
+        ray: The address of a Ray cluster that does the shards, or `"local"`; `None` for this process.
+        actors: Processes on the cluster, with one core each; by default as many as it has cores.
+        batch_size: Rows in memory at once.
+        image_shards: Into how many parts a folder of images is divided.
+        on_start: Called with the number of shards, and of those that are kept.
+        on_rows: Called with a number of rows that were done; not with `ray`.
+        on_shard: Called when a shard is finished, but not for those that are kept.
+        options: As for `ArrowMapper` and `Segmenter`: device, dtype, resampling, revision, session_options, ...
+
+    Returns:
+        What became of each shard, as the manifest says too.
+
+    Raises:
+        UnsupportedOptionError: An option has an unknown value, there is no such column, or the input holds no shards.
+        ImageError: An image or a shard cannot be read, and `on_error` is `"raise"`; the message names the shard.
+        MissingExtraError: Ray is not installed.
+        ForegroundError: As `Segmenter` says.
+        OSError: The results cannot be written.
+
+    Examples:
+        >>> from transformers_foreground.data.jobs import map_shards
+        >>> report = map_shards("s3://photos/in", "s3://photos/masks", "briaai/RMBG-1.4", resume=True)
+        >>> report.totals
+        {'shards': 400, 'failed': 0, 'rows': 1000000, 'errors': 3, 'doubtful': 10211}
+    """
+    if not (image_shards > 0 and batch_size > 0 and (actors is None or actors > 0)):
+        raise UnsupportedOptionError("image_shards, batch_size and actors must be at least 1.")
+    filesystem, shards = find_shards(str(source), image_shards)
+    store, folder = fsspec.url_to_fs(str(output))
+    _refuse_nested(str(source), str(output))
+    mapper = ArrowMapper(
+        model,
+        image_column=image_column,
+        mask_column=mask_column,
+        cutout_column=cutout_column,
+        doubt_column=doubt_column,
+        error_column=error_column,
+        id_column="__key__" if shards[0].kind == "webdataset" else id_column,
+        on_error=on_error,
+        filesystem=DirFileSystem(shards[0].path, filesystem) if shards[0].kind == "images" else None,
+        **{"cores": usable_cpus() if ray is None else 1, **options},
+    )
+    columns = {"image": image_column, **mapper.columns, "error": error_column}
+    digest = options_digest(mapper.model, columns=columns, on_error=on_error, keep_images=keep_images)
+    work = ShardWork(filesystem, store, folder.rstrip("/"), mapper, digest, keep_images, batch_size)
+    reports = {shard.name: _report(shard, made, "kept") for shard, made in _finished(work, shards if resume else ())}
+    todo = [shard for shard in shards if shard.name not in reports]
+    cluster = connect(ray) if ray is not None and todo else None
+    on_start(len(shards), len(reports))
+    outcomes = each_on_ray(cluster, work, todo, actors) if cluster else _each_here(work, todo, on_rows)
+    for shard, outcome in outcomes:
+        if isinstance(outcome, ForegroundError) and (on_error == "raise" or not isinstance(outcome, ImageError)):
+            raise type(outcome)(f"{shard.name}: {outcome}") from outcome
+        reports[shard.name] = _report(shard, outcome, "done")
+        on_shard(reports[shard.name])
+    report = JobReport(digest, tuple(reports[shard.name] for shard in shards), _stale(work, shards))
+    with whole_file(store, f"{work.folder}/{MANIFEST}") as file:
+        file.write(report.to_json().encode(errors="surrogateescape"))
+    return report
+
+
+def options_digest(model: Segmenter, **options: Any) -> str:
+    """Return 16 hex digits that stand for all that decides what a result is, beside its images."""
+    text = json.dumps({**options, **identity_of_model(model)}, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _refuse_nested(source: str, output: str) -> None:
+    """Refuse results among the input, which the next run would take for input, or input among the results."""
+    (one, first), (other, second) = fsspec.url_to_fs(source), fsspec.url_to_fs(output)
+    first, second = f"{first.rstrip('/')}/", f"{second.rstrip('/')}/"
+    if type(one) is type(other) and (first.startswith(second) or second.startswith(first)):
+        raise UnsupportedOptionError(f"The results' folder {output} and the input {source} must lie apart.")
+
+
+def _finished(work: ShardWork, shards: Sequence[Shard]) -> Iterator[tuple[Shard, Made]]:
+    """Yield the shards that were done before, from the same files with the same options."""
+    with ThreadPoolExecutor(_LOOKING) as pool:
+        results = pool.map(partial(made_of, work.output), map(work.result_path, shards))
+        for shard, made in zip(shards, results, strict=True):
+            if made is not None and (made.source, made.options) == (shard.identity, work.options):
+                yield shard, made
+
+
+def _each_here(
+    work: ShardWork, shards: Iterable[Shard], on_rows: Callable[[int], None]
+) -> Iterator[tuple[Shard, Made | ForegroundError]]:
+    for shard in shards:
+        try:
+            yield shard, work(shard, on_rows)
+        except ForegroundError as error:
+            yield shard, error
+
+
+def _report(shard: Shard, outcome: Made | ForegroundError, status: Literal["done", "kept"]) -> ShardReport:
+    if isinstance(outcome, ForegroundError):
+        return ShardReport(shard.name, "failed", error=str(outcome))
+    return ShardReport(shard.name, status, outcome.rows, outcome.errors, outcome.doubtful)
+
+
+def _stale(work: ShardWork, shards: Iterable[Shard]) -> tuple[str, ...]:
+    """Return what among the results belongs to no shard: an input's that was removed, say."""
+    wanted = {work.result_path(shard) for shard in shards}
+    work.output.invalidate_cache()
+    found = work.output.find(work.folder) if work.output.exists(work.folder) else ()
+    names = (path for path in found if path.endswith(".parquet") and path not in wanted)
+    return tuple(sorted(path[len(work.folder) + 1 :] for path in names if "/." not in path))

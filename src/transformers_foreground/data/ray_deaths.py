@@ -1,0 +1,35 @@
+"""Images that kill Ray's actors: the record is an actor itself, which does nothing that could kill it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers_foreground.data.deaths import Memory
+
+
+class RayRecord:
+    """A `deaths.Memory` on the cluster; can be sent to actors.
+
+    Args:
+        ray: Ray, connected.
+    """
+
+    def __init__(self, ray: Any) -> None:
+        self._actor = ray.remote(num_cpus=0, max_restarts=-1)(Memory).remote()
+
+    def begin(self, work: str) -> int:
+        """Note that work begins, and return how often it had begun and not ended."""
+        import ray
+
+        return int(ray.get(self._actor.begin.remote(work)))
+
+    def end(self, work: str) -> None:
+        """Note that it ended."""
+        self._actor.end.remote(work)
+
+
+def this_actor() -> str:
+    """Return the name of the actor that calls this; it stays when the actor is started again."""
+    import ray
+
+    return ray.get_runtime_context().get_actor_id() or ""

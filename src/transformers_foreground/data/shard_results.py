@@ -1,0 +1,134 @@
+"""Results of a job's shards: Parquet files that are there whole or not at all, and say what they were made of."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, Final, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+from transformers_foreground.atomic_write import replace_durably, unfinished
+
+KEY: Final = b"transformers_foreground.job"
+"""Where the metadata of a result's Parquet file says what it was made of, as JSON."""
+ROW_GROUP_BYTES: Final = 64 * 2**20
+ROW_GROUP_ROWS: Final = 65_536
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a result was made of, and what is in it.
+
+    Attributes:
+        source: The shard's identity.
+        options: The digest of the job's options.
+        rows: Rows in the result.
+        errors: Images that could not be read, whether their rows are there or were left out.
+        doubtful: Rows whose doubt is at least `runtime.doubt.HIGH`.
+    """
+
+    source: str
+    options: str
+    rows: int
+    errors: int
+    doubtful: int
+
+
+class ShardWriter:
+    """Writes tables into a Parquet file, in row groups of 64 MiB or 65,536 rows, whichever comes first."""
+
+    def __init__(self, file: IO[bytes], schema: pa.Schema) -> None:
+        words = [field.name for field in schema if pa.types.is_string(field.type)]
+        self._writer = pq.ParquetWriter(file, schema, use_dictionary=words)  # masks hardly ever repeat
+        self._schema = schema
+        self._tables: list[pa.Table] = []
+        self._bytes = self._rows = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()  # also of a file that is given up, while it is open still
+
+    def write(self, table: pa.Table) -> None:
+        """Add rows."""
+        self._tables.append(table.cast(self._schema))
+        self._bytes += table.nbytes
+        self._rows += table.num_rows
+        if self._bytes >= ROW_GROUP_BYTES or self._rows >= ROW_GROUP_ROWS:
+            self._flush()
+
+    def finish(self, made: Made) -> None:
+        """Write what is left, and what it was made of."""
+        self._flush()
+        self._writer.add_key_value_metadata({KEY: json.dumps(asdict(made)).encode()})
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.concat_tables(self._tables), row_group_size=self._rows)
+        self._tables, self._bytes, self._rows = [], 0, 0
+
+
+@contextmanager
+def whole_file(filesystem: Any, path: str) -> Iterator[IO[bytes]]:
+    """Open a file to be written, which gets its name when it is complete.
+
+    On this machine it is on the disk by then. On a store it is moved; what a killed process left of it is removed.
+
+    Args:
+        filesystem: Of fsspec.
+        path: Its path there.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    if isinstance(filesystem, LocalFileSystem):
+        with _whole_local_file(Path(path)) as file:
+            yield file
+        return
+    folder, name = posixpath.split(path)
+    filesystem.makedirs(folder, exist_ok=True)
+    start = f"{folder}/.{name}."
+    for leftover in filesystem.ls(folder, detail=False, refresh=True):
+        if leftover.startswith(start) and leftover.endswith(".part"):
+            filesystem.rm_file(leftover)
+    temporary = f"{start}{secrets.token_hex(4)}.part"
+    try:
+        with filesystem.open(temporary, "wb") as file:
+            yield file
+        filesystem.mv(temporary, path)
+    except BaseException:
+        with suppress(OSError):  # not uploaded yet
+            filesystem.rm_file(temporary)
+        raise
+
+
+@contextmanager
+def _whole_local_file(path: Path) -> Iterator[IO[bytes]]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = unfinished(path)
+    try:
+        with temporary.open("wb") as file:
+            yield file
+        replace_durably(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def made_of(filesystem: Any, path: str) -> Made | None:
+    """Read what a result was made of; `None` where there is none, or a file that no job wrote."""
+    try:
+        with filesystem.open(path, "rb") as file:
+            metadata = pq.read_metadata(file).metadata or {}
+        return Made(**json.loads(metadata[KEY]))
+    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError):
+        return None

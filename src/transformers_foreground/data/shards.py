@@ -1,0 +1,257 @@
+"""Shards: the units of a job, and how their rows are read a few at a time.
+
+A shard is a Parquet file, a WebDataset tar file, or a part of a folder of images. To which part an image belongs is
+decided by a hash of its path below the folder, so that files that are added leave all others where they were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import IOBase
+from typing import Any, Final, Literal, Self
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transformers_foreground.data.store_errors import RetriedFile, with_retries
+from transformers_foreground.errors import ImageError, UnsupportedOptionError
+from transformers_foreground.images.decode import MAX_BYTES
+from transformers_foreground.images.formats import SUFFIXES
+
+Rows = tuple[pa.Schema, Iterator[pa.Table]]
+"""The schema of a shard, and its rows in tables of a few."""
+
+_FILES: Final[Mapping[str, Literal["parquet", "webdataset"]]] = {
+    ".parquet": "parquet",
+    ".tar": "webdataset",
+    ".tar.gz": "webdataset",
+    ".tgz": "webdataset",
+}
+_TAGS: Final = ("etag", "md5hash", "content_md5", "checksum", "mtime", "lastmodified", "last_modified", "updated")
+_UNREADABLE: Final = (OSError, EOFError, ValueError, zlib.error, tarfile.TarError, pa.ArrowException)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A unit of a job.
+
+    Attributes:
+        name: Its path below the input, without suffix: what its result is called.
+        kind: What it is.
+        path: The file's path on its file system; of images, the folder's.
+        identity: Stands for its contents: size and ETag or time of modification, of all of its files.
+        files: Of images, their paths below the folder, sorted.
+    """
+
+    name: str
+    kind: Literal["parquet", "webdataset", "images"]
+    path: str
+    identity: str
+    files: tuple[str, ...] = ()
+
+
+def find_shards(source: str, parts: int) -> tuple[Any, list[Shard]]:
+    """Return the file system of an input, and its shards by name.
+
+    Args:
+        source: A file, or a folder of Parquet files, of tar files or of images: a path or a URL that fsspec knows.
+        parts: Into how many shards a folder of images is divided.
+
+    Raises:
+        UnsupportedOptionError: There is nothing of that kind, or more than one kind.
+    """
+    filesystem, root = fsspec.url_to_fs(source)
+    filesystem.invalidate_cache()
+    root = root.rstrip("/")
+    if filesystem.isfile(root):
+        found = {root: filesystem.info(root)}
+        root = posixpath.dirname(root)
+    else:
+        found = filesystem.find(root, detail=True)
+    infos = {path[len(root) :].lstrip("/"): info for path, info in found.items()}
+    infos = {name: info for name, info in infos.items() if not any(part[:1] == "." for part in name.split("/"))}
+    files = {name: info for name, info in infos.items() if _suffix(name) and posixpath.basename(name)[0] != "_"}
+    if len({_FILES[_suffix(name)] for name in files}) > 1:
+        raise UnsupportedOptionError(
+            f"{source} holds both Parquet and tar files: give a folder, or a file, of one kind."
+        )
+    if files:
+        return filesystem, _file_shards(source, root, files)
+    images = {name: info for name, info in infos.items() if posixpath.splitext(name)[1].lower() in SUFFIXES}
+    if not images:
+        raise UnsupportedOptionError(f"{source}: there are no Parquet files, tar files or images.")
+    return filesystem, _image_shards(root, images, parts)
+
+
+def _suffix(name: str) -> str:
+    return next((suffix for suffix in _FILES if name.lower().endswith(suffix)), "")
+
+
+def _file_shards(source: str, root: str, files: Mapping[str, Mapping[str, Any]]) -> list[Shard]:
+    shards = {}
+    for name, info in sorted(files.items()):
+        suffix = _suffix(name)
+        stem = name[: -len(suffix)]
+        if stem in shards:
+            raise UnsupportedOptionError(f"{source}: {name} and another file would give one result, {stem}.parquet.")
+        shards[stem] = Shard(stem, _FILES[suffix], f"{root}/{name}", identity_of({name: info}))
+    return list(shards.values())
+
+
+def _image_shards(root: str, images: Mapping[str, Mapping[str, Any]], parts: int) -> list[Shard]:
+    members: dict[int, list[str]] = {}
+    for name in sorted(images):
+        members.setdefault(part_of(name, parts), []).append(name)
+    width = len(str(parts - 1))
+    return [
+        Shard(
+            f"images-{part:0{width}}-of-{parts}",
+            "images",
+            root,
+            identity_of({name: images[name] for name in names}),
+            tuple(names),
+        )
+        for part, names in sorted(members.items())
+    ]
+
+
+def part_of(name: str, parts: int) -> int:
+    """Return to which of so many parts an image belongs, by its path below the folder alone."""
+    return int.from_bytes(hashlib.sha256(name.encode(errors="surrogatepass")).digest()[:8]) % parts
+
+
+def identity_of(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return 32 hex digits that change with the names, sizes, and ETags or times of modification of files."""
+    digest = hashlib.sha256()
+    for name, info in sorted(files.items()):
+        known = {key.lower().replace("-", "_"): value for key, value in info.items()}
+        tag = next((known[key] for key in (*_TAGS, "created") if known.get(key) is not None), None)
+        digest.update(repr((name, info.get("size"), str(tag))).encode(errors="surrogatepass"))
+    return digest.hexdigest()[:32]
+
+
+@contextmanager
+def open_shard(filesystem: Any, shard: Shard, image_column: str, batch_size: int) -> Iterator[Rows]:
+    """Open a shard; its rows are read as they are asked for.
+
+    Images of a tar file become structs of "bytes" and "path" beside "__key__", WebDataset's name for a row. Those of a
+    folder become paths below it.
+
+    Args:
+        filesystem: Where it lies.
+        shard: The shard.
+        image_column: What the images' column is called. Of a WebDataset also the extension of its images, such as
+            `"jpg"` or `"input.png"`; `"image"` takes the first image of each row.
+        batch_size: Rows in a table.
+
+    Raises:
+        ImageError: It cannot be read; the message names it. Also while its rows are read.
+    """
+    if shard.kind == "images":
+        yield _image_rows(shard, image_column, batch_size)
+        return
+    with _named(shard):
+        opened = with_retries(lambda: filesystem.open(shard.path, "rb"), shard.path)
+    with opened, RetriedFile(opened, shard.path) as file:
+        with _named(shard):
+            schema, tables = (
+                _parquet_rows(file, batch_size)
+                if shard.kind == "parquet"
+                else _webdataset_rows(file, image_column, batch_size)
+            )
+        yield schema, _named_rows(shard, tables)
+
+
+@contextmanager
+def _named(shard: Shard) -> Iterator[None]:
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise ImageError(f"Cannot read the shard {shard.path}: {error or type(error).__name__}") from error
+
+
+def _named_rows(shard: Shard, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    while True:
+        with _named(shard):
+            table = next(tables, None)
+        if table is None:
+            return
+        yield table
+
+
+def _parquet_rows(file: IOBase, batch_size: int) -> Rows:
+    parquet = pq.ParquetFile(file, pre_buffer=False)  # else a row group is in memory twice
+    schema = parquet.schema_arrow
+    return schema, (pa.Table.from_batches([batch], schema) for batch in parquet.iter_batches(batch_size))
+
+
+def _webdataset_rows(file: IOBase, column: str, batch_size: int) -> Rows:
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    schema = pa.schema([("__key__", pa.string()), (column, image)])
+    return schema, _tables(_samples(file, column), schema, batch_size)
+
+
+def _image_rows(shard: Shard, column: str, batch_size: int) -> Rows:
+    schema = pa.schema([(column, pa.string())])
+    return schema, _tables(({column: name} for name in shard.files), schema, batch_size)
+
+
+def _tables(rows: Iterator[dict[str, Any]], schema: pa.Schema, batch_size: int) -> Iterator[pa.Table]:
+    batch = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == batch_size:
+            yield pa.Table.from_pylist(batch, schema)
+            batch = []
+    if batch:
+        yield pa.Table.from_pylist(batch, schema)
+
+
+def _samples(file: IOBase, column: str) -> Iterator[dict[str, Any]]:
+    """Yield one row for each run of members that differ only from the first dot of their names on."""
+    row: dict[str, Any] | None = None
+    with tarfile.open(fileobj=file, mode="r|*", tarinfo=_Member) as tar:
+        for member in tar:
+            folder, base = posixpath.split(member.name)
+            if not member.isfile() or base[:1] == ".":
+                continue
+            stem, _, extension = base.partition(".")
+            key = posixpath.join(folder, stem)
+            if row is None or row["__key__"] != key:
+                if row is not None:
+                    yield row
+                row = {"__key__": key, column: None}
+            if row[column] is None and _is_image(extension.lower(), column):
+                row[column] = {"bytes": _bytes_of(tar, member), "path": member.name}
+    if row is not None:
+        yield row
+
+
+class _Member(tarfile.TarInfo):
+    """A member of a tar file whose end must be there: `tarfile` takes one that was cut short for a shorter one."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.HeaderError as error:
+            if type(error).__name__ == "EOFHeaderError":  # the blocks of zeros at the end
+                raise
+            raise EOFError("the tar file is damaged or was cut short") from error
+
+
+def _is_image(extension: str, column: str) -> bool:
+    return extension == column.lower() or (column == "image" and f".{extension}" in SUFFIXES)
+
+
+def _bytes_of(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """Return an image's bytes; none where they are more than an image may have, which is then an error of its row."""
+    file = tar.extractfile(member) if member.size <= MAX_BYTES else None
+    return b"" if file is None else file.read()

@@ -1,0 +1,1 @@
+"""What runs a graph: sessions, devices, pixels in and planes out."""

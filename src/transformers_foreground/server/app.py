@@ -1,0 +1,221 @@
+"""The page itself: its layout in Gradio, and what its controls do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+import gradio as gr
+from fastapi import FastAPI
+
+from transformers_foreground.server.actions import (
+    BLUR,
+    COLOUR,
+    CROP,
+    IMAGE,
+    KINDS,
+    NONE,
+    SHADOW,
+    SIZES,
+    SQUARE,
+    Actions,
+)
+from transformers_foreground.server.api import add_api
+from transformers_foreground.server.asgi import App
+from transformers_foreground.server.callers import Names
+from transformers_foreground.server.choices import dtype_titles
+from transformers_foreground.server.cleanup import keep_clean
+from transformers_foreground.server.downloads import Downloads
+from transformers_foreground.server.http_api import add_documented_routes
+from transformers_foreground.server.markup import TITLE, header, status
+from transformers_foreground.server.private import Private
+from transformers_foreground.server.service import Service
+from transformers_foreground.server.touchup import ERASE, RESTORE
+
+_SESSIONS: Final = 500  # that are remembered: Gradio keeps a copy of the whole page for each, and by default of 10,000
+_SLIDER_HEIGHT: Final = 520
+_HERE: Final = Path(__file__).parent
+_FONTS: Final = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif"]
+_BRUSHES: Final = "<p>Paint green to restore, red to erase. Undo is at the top of the image.</p>"
+_PRIVATE: Final = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+def application(service: Service, names: Names) -> App:
+    """Give the whole server as an ASGI application.
+
+    It must be made and run inside `environment.gradio_in`.
+
+    Args:
+        service: What does the work. Uploads and results lie in its folder, and are deleted after a while.
+        names: By which the server may be called.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        cleanup = asyncio.create_task(keep_clean(page, service.disk))
+        yield
+        cleanup.cancel()
+        service.close()
+
+    outer = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    add_documented_routes(outer, service)
+    downloads = Downloads(service)
+    downloads.add_routes(outer)
+    page = layout(service, downloads)
+    # Gradio looks whether a file that a call names was uploaded only where this is set, as its launch() does.
+    page.has_launched = True
+    page.state_session_capacity = _SESSIONS
+    gr.mount_gradio_app(
+        outer,
+        page,
+        path="/",
+        footer_links=[],
+        max_file_size=service.settings.max_bytes,
+        show_error=False,  # of errors that are not ours: they may tell of the server's folders
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        theme=_theme(),
+        css_paths=[_HERE / "style.css"],
+        head=f"<script>{(_HERE / 'page.js').read_text(encoding='utf-8')}</script>",
+    )
+    return Private(outer, names, service.disk, service.settings.max_bytes)
+
+
+def _theme() -> Any:
+    # Fonts by name alone: Gradio's own defaults are files of Google Fonts.
+    return gr.themes.Base(
+        primary_hue="blue",
+        neutral_hue="slate",
+        radius_size="md",
+        font=_FONTS,
+        font_mono=["ui-monospace", "Consolas", "monospace"],
+    ).set(  # dark enough for white text
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_800",
+    )
+
+
+def layout(service: Service, downloads: Downloads) -> Any:
+    """Lay out the page and say what its controls do."""
+    settings, first, act = service.settings, service.choices[0], Actions(service, downloads)
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=False) as page:
+        gr.HTML(header(settings), elem_id="header", padding=False)
+        with gr.Row(elem_id="columns"):
+            with gr.Column(elem_id="given", min_width=300, scale=5):
+                images = gr.File(
+                    label="Images: drop, paste or choose",
+                    file_count="multiple",
+                    elem_id="images",
+                    height=150,
+                )
+                more = gr.Button("Choose images", size="sm", elem_id="more")
+                kind = gr.Radio([NONE, COLOUR, BLUR, IMAGE], value=NONE, label="New background", elem_id="kind")
+                colour = gr.ColorPicker("#ffffff", label="Background colour", elem_id="colour")
+                behind = gr.File(label="Background image", elem_id="behind", height=120)
+                finish = gr.CheckboxGroup([CROP, SQUARE, SHADOW], label="Finish", elem_id="finish")
+                with gr.Row(elem_id="output"):
+                    file_type = gr.Radio(list(KINDS), value="PNG", label="File type", elem_id="filetype", scale=3)
+                    size = gr.Dropdown(SIZES, value=0, label="Longer side", elem_id="size", min_width=130, scale=2)
+                with gr.Accordion("Advanced", open=False, elem_id="advanced"):
+                    titles = [(choice.title, choice.id) for choice in service.choices]
+                    model = gr.Dropdown(titles, value=first.id, label="Model")
+                    dtype = gr.Dropdown(dtype_titles(first), value=settings.dtype, label="Precision")
+                facts = gr.HTML(elem_id="facts", padding=False)
+                with gr.Row(elem_id="buttons"):
+                    go = gr.Button("Remove background", variant="primary", elem_id="go", scale=3)
+                    stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=70)
+            with gr.Column(elem_id="made", min_width=300, scale=7):
+                told = gr.HTML(status(), elem_id="status", padding=False)
+                slider = gr.ImageSlider(
+                    label="Before and after",
+                    show_label=False,
+                    elem_id="slider",
+                    interactive=False,
+                    max_height=_SLIDER_HEIGHT,
+                    buttons=[],
+                )
+                links = gr.HTML(elem_id="links", padding=False)
+                by_doubt = gr.Checkbox(label="Most doubtful first", elem_id="doubtful")
+                gallery = gr.Gallery(
+                    label="Results",
+                    show_label=False,
+                    elem_id="several",
+                    columns=4,
+                    allow_preview=False,
+                    interactive=False,
+                    object_fit="contain",
+                    height="auto",
+                    buttons=[],
+                )
+                with gr.Accordion("Touch up", open=False, elem_id="touch") as touch:
+                    gr.HTML(_BRUSHES, padding=False)
+                    editor = gr.ImageEditor(
+                        label="Touch up",
+                        show_label=False,
+                        elem_id="editor",
+                        sources=(),
+                        transforms=(),
+                        layers=False,
+                        brush=gr.Brush(default_size=24, colors=[RESTORE, ERASE], color_mode="fixed"),
+                        buttons=[],
+                        interactive=True,
+                        height=_SLIDER_HEIGHT,
+                    )
+                    with gr.Row():
+                        apply = gr.Button("Apply", elem_id="apply", min_width=90)
+                        over = gr.Button("Start over", elem_id="over", min_width=90)
+                    painted = gr.HTML(elem_id="painted", padding=False)
+        results, shown = gr.State([]), gr.State(0)
+        look = [kind, colour, behind, finish, size, file_type]
+
+        page.load(act.tell, [model, dtype], facts, queue=False, **_PRIVATE)
+        model.input(act.tell_model, model, [dtype, facts], queue=False, **_PRIVATE)
+        dtype.input(act.tell, [model, dtype], facts, queue=False, **_PRIVATE)
+        more.click(None, js="() => document.querySelector('#images input[type=file]').click()", **_PRIVATE)
+        # Not preprocessed: Gradio would make an empty file for each upload, and forget it. This call alone is in
+        # Gradio's queue: its page may lose what comes of a call that joins the queue as another one leaves it.
+        run = go.click(
+            act.remove,
+            [images, model, dtype, by_doubt, *look],
+            [told, slider, gallery, links, results, shown],
+            preprocess=False,
+            concurrency_limit=None,
+            **_PRIVATE,
+        )
+        now: dict[str, Any] = {"preprocess": False, "queue": False, **_PRIVATE}
+        changed = gr.on(
+            [kind.input, colour.change, behind.upload, finish.input, size.input, file_type.input],
+            act.restyle,
+            [results, shown, *look],
+            [slider, links],
+            trigger_mode="always_last",
+            **now,
+        )
+        stopped = stop.click(act.stopped, told, told, cancels=[run], queue=False, **_PRIVATE)
+        # Again, as a note that was on its way may have come after that.
+        again = stopped.then(act.stopped, told, told, queue=False, **_PRIVATE)
+        run.then(act.tell, [model, dtype], facts, queue=False, **_PRIVATE)
+        for ended in (run, again):  # the look may have changed since it began
+            ended.then(act.restyle, [results, shown, *look], [slider, links], **now)
+        for event in (run.then, again.then, changed.then, by_doubt.input):
+            event(act.rethumb, [results, by_doubt, *look], gallery, **now)
+        gallery.select(act.show, [results, by_doubt, *look], [slider, links, shown], **now)
+        again_shown = (act.restyle, [results, shown, *look], [slider, links])
+        touch.expand(act.paint, [results, shown], [editor, painted], **now)
+        applied = apply.click(act.apply, [editor, results, shown], [results, painted], **now)
+        reset = over.click(act.start_over, [results, shown], results, **now)
+        for event in (applied.then, reset.then):
+            event(*again_shown, **now).then(act.paint, [results, shown], [editor, painted], **now).then(
+                act.rethumb, [results, by_doubt, *look], gallery, **now
+            )
+        add_api(service)
+    # Not open: calls that are not in the queue would not end with their caller.
+    page.queue(max_size=settings.queue, default_concurrency_limit=None, api_open=False)
+    return page

@@ -1,0 +1,153 @@
+"""What a call of the API has in it: its fields, from a form, JSON or the address, each checked by name."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from transformers_foreground.errors import UnsupportedOptionError
+from transformers_foreground.server.decoding import Upload
+
+_MAX_FIELDS: Final = 40
+_MAX_COMMAS: Final = 1000  # of JSON: the values of a call are flat, and many small ones are a hundred times their text
+_TRUE: Final = ("true", "1", "yes", "on")
+_FALSE: Final = ("false", "0", "no", "off", "")
+
+
+async def fields_of(request: Request, max_bytes: int) -> dict[str, str | Upload]:
+    """Return a call's fields: text, and files.
+
+    Args:
+        request: The call, whose size was limited already.
+        max_bytes: Of a file.
+
+    Raises:
+        UnsupportedOptionError: The body is neither a form nor a JSON object, or a field is given twice.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    found: list[tuple[str, Any]] = list(request.query_params.multi_items())
+    if kind == "application/json":
+        try:
+            text = await request.body()
+            body = json.loads(text) if text.count(b",") <= _MAX_COMMAS else None
+        except (ValueError, RecursionError) as error:
+            raise UnsupportedOptionError("The body is no JSON.") from error
+        if not isinstance(body, dict):
+            raise UnsupportedOptionError("The body is no JSON object of a few fields.")
+        found += [(_text(name), _text(value)) for name, value in body.items() if value is not None]
+    elif kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        try:
+            # A file in base64 is a field, a third longer than the file.
+            form = await request.form(max_files=4, max_fields=_MAX_FIELDS, max_part_size=2 * max_bytes)
+        except HTTPException as error:
+            raise UnsupportedOptionError(f"The form cannot be read: {error.detail}") from error
+        for name, value in form.multi_items():
+            found.append((name, await _upload(value) if isinstance(value, UploadFile) else value))
+        await form.close()
+    elif request.method == "POST" and await request.body():
+        raise UnsupportedOptionError("Send multipart/form-data, application/x-www-form-urlencoded or application/json.")
+    if len(found) > _MAX_FIELDS:
+        raise UnsupportedOptionError(f"Too many fields: there are at most {_MAX_FIELDS}.")
+    for name, count in Counter(name for name, _ in found).items():
+        if count > 1:
+            raise UnsupportedOptionError(f"{name[:80]} is given twice.")
+    return dict(found)
+
+
+async def _upload(file: UploadFile) -> Upload:
+    return Upload((file.filename or "image")[:200], data=await file.read())
+
+
+def _text(value: Any) -> str:
+    """Return a value of JSON as text. Halves of letters (surrogates), which no answer could hold, become `?`."""
+    return (str(value).lower() if isinstance(value, bool) else str(value)).encode(errors="replace").decode()
+
+
+def only(fields: Mapping[str, Any], known: Iterable[str], without_meaning: Mapping[str, str]) -> None:
+    """Refuse fields that mean nothing here, by name.
+
+    Args:
+        fields: A call's fields.
+        known: Names of fields.
+        without_meaning: Names of fields that the other service has, and the reason why they are refused.
+
+    Raises:
+        UnsupportedOptionError: There is another field.
+    """
+    for name in fields:
+        if name in without_meaning:
+            raise UnsupportedOptionError(f"{name} is not supported: {without_meaning[name]}.")
+        if name not in known:
+            raise UnsupportedOptionError(f"{name[:80]} is no parameter; there are: {', '.join(known)}.")
+
+
+def text(fields: Mapping[str, Any], name: str, default: str = "") -> str:
+    """Return a field that is text.
+
+    Raises:
+        UnsupportedOptionError: It is a file.
+    """
+    value = fields.get(name, default)
+    if not isinstance(value, str):
+        raise UnsupportedOptionError(f"{name} is a file, and should be text.")
+    return value.strip()
+
+
+def upload(fields: Mapping[str, Any], name: str) -> Upload | None:
+    """Return a field that is a file; `None` where there is none.
+
+    Raises:
+        UnsupportedOptionError: It is text.
+    """
+    value = fields.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, Upload):
+        raise UnsupportedOptionError(f"{name} is text, and should be a file: multipart/form-data with a file name.")
+    return value
+
+
+def truth(fields: Mapping[str, Any], name: str) -> bool:
+    """Return a field that is true or false.
+
+    Raises:
+        UnsupportedOptionError: It is neither.
+    """
+    value = text(fields, name).lower()
+    if value not in (*_TRUE, *_FALSE):
+        raise UnsupportedOptionError(f"{name}={value[:80]!r}: use true or false.")
+    return value in _TRUE
+
+
+def one_of(fields: Mapping[str, Any], name: str, values: Iterable[str], default: str) -> str:
+    """Return a field that is one of some words.
+
+    Raises:
+        UnsupportedOptionError: It is none of them.
+    """
+    value = text(fields, name) or default
+    if value not in values:
+        raise UnsupportedOptionError(f"{name}={value[:80]!r}: use {', '.join(values)}.")
+    return value
+
+
+def length(word: str, name: str) -> tuple[float, bool]:
+    """Read "30px", "30" or "10%".
+
+    Returns:
+        The number, and whether it is a percentage.
+
+    Raises:
+        UnsupportedOptionError: It is none of these.
+    """
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)(px|%)?", word, re.ASCII)
+    if match is None or (match[2] == "%" and float(match[1]) > 100):
+        raise UnsupportedOptionError(f"{name}: {word[:40]!r} is neither pixels (30px) nor a percentage (10%).")
+    return float(match[1]), match[2] == "%"

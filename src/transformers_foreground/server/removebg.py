@@ -1,0 +1,173 @@
+"""`POST /v1.0/removebg`: remove.bg's fields, headers and errors, so that its clients need another address alone.
+
+Reference: https://www.remove.bg/api
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from transformers_foreground.compositing.backgrounds import colour_of
+from transformers_foreground.errors import UnsupportedOptionError
+from transformers_foreground.server.decoding import Upload
+from transformers_foreground.server.fields import fields_of, length, one_of, only, text, truth, upload
+from transformers_foreground.server.service import Service
+from transformers_foreground.server.wanted import Answer, Wanted, fetched
+
+FIELDS: Final = {
+    "image_file": "The image, as a file. Give this, image_file_b64 or image_url.",
+    "image_file_b64": "The image, in base64.",
+    "image_url": "The image's address, on the public internet.",
+    "size": "Pixels of the result at most: preview, small or regular 0.25 million; medium 1.5; hd 4; 4k 10; 50MP 50; "
+    "auto and full, the default: as the image.",
+    "format": "auto (PNG where anything is transparent, else JPEG), png, jpg or webp.",
+    "channels": "rgba, or alpha for the mask alone.",
+    "bg_color": "Colour of the background: a name, or hexadecimal with or without #.",
+    "bg_image_file": "Background image, as a file.",
+    "crop": "true: crop to the foreground.",
+    "crop_margin": "Room around what is cropped: pixels (30px), or a percentage of its longer side (10%).",
+    "roi": "Where the foreground is: x1 y1 x2 y2, in pixels or percent (0% 0% 100% 100%).",
+    "add_shadow": "true: lay a soft shadow below the foreground.",
+}
+REFUSED: Final = {
+    "bg_image_url": "send the image as bg_image_file",
+    "type": "one model is for all kinds of images",
+    "type_level": "images are not classified",
+    "scale": "the foreground keeps its size; crop_margin gives room",
+    "position": "the foreground keeps its place",
+    "semitransparency": "soft edges are always kept",
+    "shadow_type": "there is one kind of shadow",
+    "shadow_opacity": "there is one kind of shadow",
+}
+_SIZES: Final = {
+    **dict.fromkeys(("auto", "full"), None),
+    **dict.fromkeys(("preview", "small", "regular"), 0.25e6),
+    **{"medium": 1.5e6, "hd": 4e6, "4k": 10e6, "50MP": 50e6},
+}
+_HEX: Final = re.compile(r"#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})")
+
+
+def add_routes(router: APIRouter, handled: Callable[..., Any]) -> None:
+    """Add the route to the API."""
+    properties = {name: {"type": "string", "description": about} for name, about in FIELDS.items()}
+    for name in ("image_file", "bg_image_file"):
+        properties[name]["format"] = "binary"
+    body = {"content": {"multipart/form-data": {"schema": {"type": "object", "properties": properties}}}}
+    router.add_api_route(
+        "/v1.0/removebg",
+        handled(wanted, answer),
+        methods=["POST"],
+        response_class=Response,
+        summary="Remove the background of an image, for clients of remove.bg",
+        description="The answer is the image; with the header Accept: application/json it is JSON. Errors are JSON.",
+        openapi_extra={"requestBody": body},
+        name="removebg",
+    )
+
+
+async def wanted(request: Request, service: Service) -> Wanted:
+    """Read a call.
+
+    Raises:
+        ForegroundError: A field has a value that it cannot have, or is none here, or the image cannot be fetched.
+    """
+    fields = await fields_of(request, service.settings.max_bytes)
+    only(fields, FIELDS, REFUSED)
+    crop = truth(fields, "crop")
+    options: dict[str, Any] = {"crop": crop, "shadow": truth(fields, "add_shadow")}
+    if margin := text(fields, "crop_margin"):
+        options |= {"pad": _margin(margin)} if crop else {}
+    kind = one_of(fields, "format", ("auto", "png", "jpg", "webp"), "auto")
+    return Wanted(
+        background=_background(fields),
+        options=options,
+        mask_only=one_of(fields, "channels", ("rgba", "alpha"), "rgba") == "alpha",
+        kind={"jpg": "jpeg"}.get(kind, kind),
+        max_pixels=_SIZES[one_of(fields, "size", tuple(_SIZES), "auto")],
+        region=_region(text(fields, "roi")) if text(fields, "roi") else None,
+        image=await _image(fields, service),
+    )
+
+
+def answer(request: Request, made: Answer) -> Response:
+    """Answer with an image, or with JSON for who asks for that."""
+    left, top, width, height = made.box
+    headers = {
+        "X-Width": str(made.width),
+        "X-Height": str(made.height),
+        "X-Credits-Charged": "0",
+        "X-Foreground-Left": str(left),
+        "X-Foreground-Top": str(top),
+        "X-Foreground-Width": str(width),
+        "X-Foreground-Height": str(height),
+    }
+    if "application/json" in request.headers.get("accept", ""):
+        data = {
+            "result_b64": base64.b64encode(made.data).decode(),
+            **{"foreground_left": left, "foreground_top": top, "foreground_width": width, "foreground_height": height},
+        }
+        return JSONResponse({"data": data}, headers=headers)
+    return Response(made.data, media_type=made.media_type, headers=headers)
+
+
+async def _image(fields: Mapping[str, Any], service: Service) -> Upload:
+    given = [name for name in ("image_file", "image_file_b64", "image_url") if fields.get(name)]
+    if len(given) != 1:
+        which = f"give one of {', '.join(given)}" if given else "give image_file, image_file_b64 or image_url"
+        raise UnsupportedOptionError(f"{'More than one' if given else 'No'} image: {which}.")
+    if given == ["image_url"]:
+        return await fetched(text(fields, "image_url"), service)
+    file = fields[given[0]]
+    if given == ["image_file"] and (file := upload(fields, "image_file")):
+        return file
+    if isinstance(file, Upload):  # as clients that have a file send it
+        file = file.data.decode("ascii", "replace")
+    try:
+        return Upload("image_file_b64", data=base64.b64decode(re.sub(r"^data:[^,]{0,100},", "", file), validate=True))
+    except (binascii.Error, ValueError) as error:
+        raise UnsupportedOptionError("image_file_b64 is no base64.") from error
+
+
+def _background(fields: Mapping[str, Any]) -> Any:
+    colour, image = text(fields, "bg_color"), upload(fields, "bg_image_file")
+    if not colour:
+        return image
+    if image:
+        raise UnsupportedOptionError("Give bg_color or bg_image_file, not both.")
+    if match := _HEX.fullmatch(colour):
+        colour = f"#{match[1]}"
+    if colour_of(colour) is None:
+        raise UnsupportedOptionError(f"bg_color={colour[:80]!r}: use a name, or hexadecimal such as 81d4fa.")
+    return colour
+
+
+def _margin(margin: str) -> int | float:
+    number, percent = length(margin, "crop_margin")
+    if not percent and number > 500:
+        raise UnsupportedOptionError(f"crop_margin={margin[:40]!r}: at most 500px or 100%.")
+    return number / 100 if percent else round(number)
+
+
+def _region(roi: str) -> Callable[[int, int], tuple[int, int, int, int]]:
+    sides = [length(word, "roi") for word in roi.split()]
+    if len(sides) != 4:
+        raise UnsupportedOptionError(f"roi={roi[:80]!r}: use x1 y1 x2 y2, in pixels (0px) or percent (0%).")
+
+    def region(width: int, height: int) -> tuple[int, int, int, int]:
+        ends = (width, height, width, height)
+        x1, y1, x2, y2 = (
+            min(end, round(number * end / 100 if percent else number))
+            for (number, percent), end in zip(sides, ends, strict=True)
+        )
+        if x1 >= x2 or y1 >= y2:
+            raise UnsupportedOptionError(f"roi={roi[:80]!r} has nothing of this image of {width}x{height} pixels.")
+        return x1, y1, x2 - x1, y2 - y1
+
+    return region
