@@ -1,9 +1,10 @@
-"""Makers of tiny images, of tiny data sets with a truth, and of recipes for them."""
+"""Makers of tiny images, of tiny data sets with ground truth, of recipes for them, and of a colour profile."""
 
 from __future__ import annotations
 
 import io
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +53,16 @@ def recipe_of(models: list[dict[str, Any]], **dataset: Any) -> dict[str, Any]:
     """Return a recipe for the pairs."""
     dataset = {"name": "pairs", "images": "data/im", "truth": "data/gt", **dataset}
     return {"name": TITLE, "models": models, "datasets": [dataset], "shard_size": 3, "resamples": 200}
+
+
+def gray_profile(gamma: float) -> bytes:
+    """A minimal ICC profile for gray with this gamma."""
+    curve = struct.pack(">4s4xIH", b"curv", 1, round(gamma * 256)) + bytes(2)
+    white = struct.pack(">4s4xiii", b"XYZ ", 63190, 65536, 54061)
+    table = struct.pack(">I4sII4sII", 2, b"kTRC", 156, len(curve), b"wtpt", 156 + len(curve), len(white))
+    body = table + curve + white
+    size = 128 + len(body)
+    header = struct.pack(
+        ">I4xI4s4s4s12x4s28xiii48x", size, 0x02400000, b"mntr", b"GRAY", b"XYZ ", b"acsp", 63190, 65536, 54061
+    )
+    return header + body

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_data import gray_profile
 
 from transformers_foreground.errors import ImageError
 from transformers_foreground.evaluation.ground_truth import Truth, read_truth
 from transformers_foreground.evaluation.recipes import DatasetSpec
 from transformers_foreground.evaluation.sources import Item
+from transformers_foreground.images.decode import decode
 
 MASK = np.zeros((6, 8), np.uint8)
 MASK[2:5, 1:6] = 1
@@ -68,7 +70,7 @@ def test_labels_are_refused_until_the_recipe_says_what_they_mean(tmp_path: Path)
     labels[3] *= 7
     for image in (Image.fromarray(labels), palette(labels)):
         path = saved(tmp_path, image)
-        with pytest.raises(ImageError, match=r"no values above 7, so these are labels. Add `binarise: "):
+        with pytest.raises(ImageError, match=r"no values above 7\. If these are labels.*`binarise: "):
             truth(path)
         found = truth(path, binarise="> 0")
         np.testing.assert_array_equal(found.mask, MASK == 1)
@@ -80,7 +82,7 @@ def test_labels_with_a_border_to_ignore(tmp_path: Path) -> None:
     labels = MASK * 15
     labels[2, 1:4] = 255
     path = saved(tmp_path, palette(labels))
-    with pytest.raises(ImageError, match="Add `ignore: 255` and `binarise"):
+    with pytest.raises(ImageError, match="add `ignore: 255` and `binarise"):
         truth(path)
     found = truth(path, ignore=255, binarise="> 0")
     assert found.counted is not None
@@ -99,12 +101,46 @@ def test_mattes_stay_as_they_are(tmp_path: Path) -> None:
     graded = MASK * 21  # one of twelve people chose it, and all twelve a pixel
     graded[2, 2] = 255
     np.testing.assert_array_equal(truth(saved(tmp_path, Image.fromarray(graded))).alpha, graded / 255.0)
-    few = saved(tmp_path, Image.fromarray(MASK * 13))
-    np.testing.assert_array_equal(truth(few, binarise=">= 129").alpha, MASK * 13 / 255.0)
-    faint = MASK * 90
-    assert not truth(saved(tmp_path, Image.fromarray(faint))).mask.any()
+    for level in (13, 90):
+        faint = saved(tmp_path, Image.fromarray(MASK * level))
+        with pytest.raises(ImageError, match=f"no values above {level}"):
+            truth(faint)
+        said = truth(faint, binarise="> 128")
+        np.testing.assert_array_equal(said.alpha, MASK * level / 255.0)
+        assert not said.mask.any()
+    np.testing.assert_array_equal(truth(faint, measures=("alpha",)).alpha, MASK * 90 / 255.0)
     empty = truth(saved(tmp_path, Image.fromarray(MASK * 0)))
     assert not empty.mask.any()
+
+
+def test_labels_above_255_are_no_gray(tmp_path: Path) -> None:
+    ids = np.where(MASK, np.uint16(300), np.uint16(0))  # 256 to 511 would be 1 in 8 bits
+    ids[3] *= 17
+    ids[2, 1] = 7
+    path = saved(tmp_path, Image.fromarray(ids))
+    with pytest.raises(ImageError, match='no values above 20.*`binarise: "> 0"`'):
+        truth(path)
+    np.testing.assert_array_equal(truth(path, binarise="> 0").mask, MASK == 1)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_a_colour_profile_changes_no_values(tmp_path: Path, kind: str) -> None:
+    soft = MASK * 128
+    soft[2, 1:4] = (255, 200, 60)
+    path = tmp_path / "mask"
+    Image.fromarray(soft).save(path, kind, icc_profile=gray_profile(1.0))
+    assert (decode(path).pixels[..., 0] != soft).any()  # as an image, it is converted to sRGB
+    for source in (path, {"bytes": path.read_bytes(), "path": None}, Image.open(path)):
+        found = truth(source, ignore=128)
+        np.testing.assert_array_equal(found.alpha, soft / 255.0)
+        np.testing.assert_array_equal(found.counted, soft != 128)
+
+
+def test_a_mask_of_another_size_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"mask\.png: the truth has 9×9 pixels, the image 8×6\. Give the mask"):
+        truth(saved(tmp_path, Image.new("L", (9, 9))))
+    with pytest.raises(ImageError, match="6×8 pixels, the image 8×6.*turn the mask"):
+        truth(saved(tmp_path, Image.new("L", (6, 8))))
 
 
 def test_colours_and_trimaps_of_labels_are_refused(tmp_path: Path) -> None:

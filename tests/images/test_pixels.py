@@ -9,6 +9,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
+from tiny_data import gray_profile
 
 from transformers_foreground.errors import ImageError
 from transformers_foreground.images.decode import decode
@@ -54,19 +55,6 @@ def test_gif_has_nothing_beyond_a_frame_that_is_smaller(options):
 
 def test_gray_gif_has_three_channels():
     assert decode(encoded(Image.fromarray(RNG.integers(0, 256, (4, 4), np.uint8)), "GIF")).pixels.shape[2] == 3
-
-
-def gray_profile(gamma: float) -> bytes:
-    """A minimal ICC profile for gray with this gamma."""
-    curve = struct.pack(">4s4xIH", b"curv", 1, round(gamma * 256)) + bytes(2)
-    white = struct.pack(">4s4xiii", b"XYZ ", 63190, 65536, 54061)
-    table = struct.pack(">I4sII4sII", 2, b"kTRC", 156, len(curve), b"wtpt", 156 + len(curve), len(white))
-    body = table + curve + white
-    size = 128 + len(body)
-    header = struct.pack(
-        ">I4xI4s4s4s12x4s28xiii48x", size, 0x02400000, b"mntr", b"GRAY", b"XYZ ", b"acsp", 63190, 65536, 54061
-    )
-    return header + body
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])

@@ -19,7 +19,13 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from typer.testing import CliRunner
 
-from transformers_foreground.errors import ForegroundError, InvalidModelError, MissingExtraError, UnsupportedOptionError
+from transformers_foreground.errors import (
+    ForegroundError,
+    ImageError,
+    InvalidModelError,
+    MissingExtraError,
+    UnsupportedOptionError,
+)
 from transformers_foreground.quantization import plan
 from transformers_foreground.quantization.calibration import ChannelHistogram, collect, open_session, slices
 from transformers_foreground.quantization.clipping import least_squares, percentile
@@ -282,9 +288,8 @@ def test_parts_are_modules_or_single_convolutions(simple: onnx.ModelProto) -> No
 
 
 def test_differences_from_the_truth() -> None:
-    truth = np.array([[0, 128, 255]], np.uint8)
-    assert mean_absolute_error(np.array([[0.0, 1.0, 1.0]]), truth) == 0
-    assert mean_absolute_error(np.array([[0.0, 1.0]]), np.array([[0, 127]], np.uint8)) == pytest.approx(0.251, abs=1e-3)
+    assert mean_absolute_error(np.array([[0.0, 1.0, 1.0]]), np.array([[0, 128, 255]]) / 255) == 0
+    assert mean_absolute_error(np.array([[0.0, 1.0]]), np.array([[0, 128]]) / 255) == pytest.approx(0.249, abs=1e-3)
     a, b = np.array([[1.0, 1.0, 0.0]], np.float32), np.array([[1.0, 0.0, 0.0]], np.float32)
     assert intersection_over_union(a, b) == 0.5
     assert intersection_over_union(a * 0, b * 0) == 1
@@ -412,6 +417,37 @@ def test_a_name_is_asked_of_the_hub_once_and_without_a_word_of_its_own(
         quantize(model, "owner/nothing:train")
     assert asked == ["owner/nothing"]
     assert "".join(capfd.readouterr()) == ""
+
+
+@pytest.mark.parametrize("form", ["0 and 1", "palette", "alpha"])
+def test_true_masks_are_read_in_all_their_forms(tmp_path: Path, form: str) -> None:
+    folder = photos(tmp_path / "held", 1, masks=True)
+    path = folder / "gt" / "0.png"
+    gray = np.asarray(Image.open(path))
+    image = Image.fromarray(gray // 255)
+    if form == "palette":
+        image.putpalette([0, 0, 0, 128, 0, 0])
+    elif form == "alpha":
+        image = Image.fromarray(np.dstack([gray * 0, gray * 0, gray * 0, gray]))
+    image.save(path)
+    (sample,) = samples(folder)
+    truth = sample.ground_truth(*gray.shape)
+    assert truth is not None
+    np.testing.assert_array_equal(truth.mask, gray == 255)
+    np.testing.assert_array_equal(truth.alpha, gray / 255)
+
+
+def test_a_true_mask_of_another_size_is_refused_before_any_work(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("transformers_foreground.quantization.quantizer.Quantizer.__init__", never)
+    images, held = photos(tmp_path / "photos", 14), photos(tmp_path / "held", 13, seed=1, masks=True)
+    Image.new("L", (9, 9)).save(held / "gt" / "7.png")
+    with pytest.raises(ImageError, match=r"7\.png: the truth has 9×9 pixels, the image 64×48"):
+        quantize(model, images, count=8, evaluate=[held])
 
 
 def test_masks_need_the_extra_before_any_work(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,8 @@ class DatasetSpec:
         truth_column: Column of masks (the same).
         key_column: Column that names rows; their numbers by default.
         measures: Groups of measures: `aggregates.GROUPS`.
-        binarise: Which values of the truth are foreground for measures of masks: `"> 128"`, `">= 128"`.
+        binarise: Which values of the truth are foreground for measures of masks, such as `"> 0"` or `">= 128"`; by
+            default `"> 128"`, and labels are refused.
         ignore: Value of the truth whose pixels do not count.
         bands: For measures of mattes, name to a folder (or column) of trimaps, whose pixels neither 0 nor 255 are
             the band; or to `{"grow": pixels}` around the truth's soft pixels and hard edges.
@@ -77,7 +78,7 @@ class DatasetSpec:
     truth_column: str = "mask"
     key_column: str | None = None
     measures: tuple[str, ...] = ("binary", "boundary")
-    binarise: str = "> 128"
+    binarise: str | None = None
     ignore: int | None = None
     bands: Mapping[str, Any] = field(default_factory=dict)
     only: tuple[str, ...] = ()
@@ -87,7 +88,7 @@ class DatasetSpec:
 
     def threshold(self) -> int:
         """Return the largest value of the truth that is background."""
-        found = re.fullmatch(r"\s*(>=?)\s*(\d{1,3})\s*", self.binarise)
+        found = re.fullmatch(r"\s*(>=?)\s*(\d{1,3})\s*", self.binarise or "> 128")
         if not found or not -1 <= (threshold := int(found[2]) - (found[1] == ">=")) <= 254:
             raise UnsupportedOptionError(f"{self.name}: binarise={self.binarise!r}: write it like '> 128'.")
         return threshold

@@ -20,14 +20,37 @@ def stored_values(image: Any) -> NDArray[Any] | None:
     Returns:
         Integers, (H, W); `None` of other images, and of what is no PNG, BMP or TIFF file.
     """
+    opened = _opened(image)
+    if opened is None or not (opened.mode == "P" or opened.mode.startswith("I")):
+        return None
+    return np.asarray(opened)
+
+
+def without_profile(image: Any) -> Any:
+    """Return an image without its colour profile, which is not meant for the values of a mask.
+
+    Args:
+        image: As for `stored_values`.
+
+    Returns:
+        A PIL image; what was given, where it has no profile, or is no PNG, BMP, TIFF or JPEG file.
+    """
+    opened = _opened(image)
+    if opened is None or "icc_profile" not in opened.info:
+        return image
+    plain = opened.copy()
+    del plain.info["icc_profile"]
+    return plain
+
+
+def _opened(image: Any) -> Image.Image | None:
     if isinstance(image, Mapping):
         image = image.get("bytes") or image.get("path")
-    opened = image
-    if not isinstance(image, Image.Image):
-        try:
-            opened = Image.open(
-                io.BytesIO(image) if isinstance(image, bytes) else image, formats=("PNG", "BMP", "TIFF")
-            )
-        except (OSError, AttributeError, TypeError):  # of another format, or not a file
-            return None
-    return np.asarray(opened) if opened.mode == "P" or opened.mode.startswith("I") else None
+    if isinstance(image, Image.Image):
+        return image
+    try:
+        return Image.open(
+            io.BytesIO(image) if isinstance(image, bytes) else image, formats=("PNG", "BMP", "TIFF", "JPEG")
+        )
+    except (OSError, AttributeError, TypeError):  # of another format, or not a file
+        return None

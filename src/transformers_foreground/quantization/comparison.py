@@ -80,12 +80,12 @@ class Comparison:
 
     def _against_truth(self, sample: Sample, prepared: Prepared, plane: Plane) -> tuple[float, float] | None:
         """Return S-measure and MAE of the mask at the image's own size."""
-        truth = sample.mask()
-        if truth is None or truth.shape != prepared.image.pixels.shape[:2]:
+        truth = sample.ground_truth(prepared.image.height, prepared.image.width)
+        if truth is None:
             return None
         ran = Ran(prepared.image, plane, prepared.processing, seconds=0.0)
         alpha = self._segmenter.finish(ran).mask / 255.0
-        return s_measure(alpha, truth > 128), mean_absolute_error(alpha, truth)
+        return s_measure(alpha, truth.mask), mean_absolute_error(alpha, truth.alpha)
 
     def measure(self, model: Any, truth: bool = True) -> list[ImageFigures]:
         """Return each image's figures for a quantised graph (`onnx.ModelProto` or its bytes)."""

@@ -118,9 +118,10 @@ def failures(all_images: Figures, sets: Sequence[Figures], bounds: Bounds) -> li
     return result
 
 
-def mean_absolute_error(alpha: NDArray[np.float64], truth: NDArray[np.uint8]) -> float:
-    """Return mean |α − truth/255|; in a truth of 0, 128 and 255 only, 128 means unknown and is left out."""
-    error = np.abs(alpha - truth / 255)
-    if set(np.unique(truth)) == {0, 128, 255}:
-        error = error[truth != 128]
+def mean_absolute_error(alpha: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
+    """Return mean |α − truth|, both in [0, 1]; in a truth of 0, 128/255 and 1 only, 128 is unknown and is left out."""
+    error = np.abs(alpha - truth)
+    unknown = np.rint(truth * 255) == 128
+    if unknown.any() and set(np.unique(truth[~unknown])) == {0, 1}:
+        error = error[~unknown]
     return float(error.mean())

@@ -62,6 +62,7 @@ def quantize(
     Raises:
         ModelNotFoundError: The model, or its fp32 file, is nowhere.
         UnsupportedOptionError: Too few images, a folder that is not there, or a model of the Hub without `output`.
+        ImageError: An image or a mask cannot be read, or a mask has another size than its image.
         MissingExtraError: There are masks to judge by, and pysodmetrics is not installed.
     """
     if isinstance(images, (str, Path)):
@@ -80,8 +81,11 @@ def quantize(
             f"{len(calibration)} to calibrate on and {len(tuning)} to choose by. Give {bounds.images - len(held)} more "
             "with --images, or a folder of others with --evaluate."
         )
-    if any(sample.truth for sample in held):
+    masked = [sample for sample in held if sample.truth]
+    if masked:
         need("py_sod_metrics", "eval", "Judging by true masks (a folder gt beside im)")
+    for sample in masked:  # one that cannot be used is refused now, and not after hours
+        sample.ground_truth(*sample.read().shape[:2])
 
     job = Quantizer(model, output, say, track, progress_callback)
     kept = wanted if isinstance(wanted, (int, str)) else job.named(wanted)

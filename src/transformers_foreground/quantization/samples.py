@@ -16,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transformers_foreground.errors import UnsupportedOptionError
+from transformers_foreground.evaluation.ground_truth import Truth, read_truth
+from transformers_foreground.evaluation.recipes import DatasetSpec
+from transformers_foreground.evaluation.sources import Item
 from transformers_foreground.images.decode import decode
 from transformers_foreground.images.formats import SUFFIXES
 
@@ -38,9 +41,16 @@ class Sample:
     read: Callable[[], NDArray[np.uint8]]
     truth: Path | None = None
 
-    def mask(self) -> NDArray[np.uint8] | None:
-        """Return the true mask, uint8 (H, W), or `None`."""
-        return None if self.truth is None else decode(self.truth).pixels[..., 0]
+    def ground_truth(self, height: int, width: int) -> Truth | None:
+        """Return the true mask of an image of this size, or `None`.
+
+        Raises:
+            ImageError: It cannot be read, has another size, or holds labels; see `read_truth`.
+        """
+        if self.truth is None:
+            return None
+        spec = DatasetSpec(self.name, measures=("alpha",))
+        return read_truth(Item(0, self.name, truth=self.truth), spec, height, width)
 
 
 def samples(source: str | Path, count: int | None = None, without: Collection[str] = ()) -> list[Sample]:
