@@ -269,6 +269,18 @@ def test_other_sources(data: Path, models: list[dict[str, Any]], tmp_path: Path,
     assert rows == expected
 
 
+@pytest.mark.parametrize("source", ["parquet", "dataset"])
+@pytest.mark.parametrize("column", ["truth_column", "key_column"])
+def test_a_column_that_is_not_there(models: list[dict[str, Any]], tmp_path: Path, source: str, column: str) -> None:
+    folder = tmp_path / "hub [1]"
+    folder.mkdir()
+    pq.write_table(pa.table({"image": [b""], "mask": [b""]}), folder / "test-0.parquet")
+    place = {"parquet": "*.parquet"} if source == "parquet" else {"dataset": str(folder)}
+    recipe = {**recipe_of(models[:1]), "datasets": [{"name": "d", column: "label", **place}]}
+    with pytest.raises(UnsupportedOptionError, match="d: .* has no column label; it has image, mask"):
+        evaluate(recipe, output=tmp_path / "out", data=folder)
+
+
 def test_the_summary_in_three_forms(data: Path, models: list[dict[str, Any]], tmp_path: Path) -> None:
     output = tmp_path / "out"
     write_pairs(data, range(10, 14))
@@ -303,6 +315,8 @@ def test_too_few_images_for_a_verdict(data: Path, models: list[dict[str, Any]], 
     few = evaluate(recipe_of(models), output=tmp_path / "few", data=data, limit=5)
     assert {(c.real, c.too_few) for c in few.comparisons} == {(False, True)}
     assert "| too few images |" in few.to_markdown()
+    coarse = evaluate({**recipe_of(models), "resamples": 5}, output=tmp_path / "coarse", data=data)
+    assert {(c.real, c.too_few) for c in coarse.comparisons} == {(False, True)}  # 25 draws cannot tell 0.05
     enough = evaluate(recipe_of(models), output=tmp_path / "enough", data=data)
     assert not any(c.too_few for c in enough.comparisons)
     assert any(c.real for c in enough.comparisons)
@@ -363,7 +377,12 @@ def test_models_times_options(models: list[dict[str, Any]]) -> None:
         ({"compare": [["good", "bad"]]}, "no model 'bad'"),
         ({"shard_size": 0}, "shard_size: 0 is no whole number from 1"),
         ({"datasets": [{"name": "d", "images": "no", "truth": "no"}]}, "no folder"),
-        ({"datasets": [{"name": "d", "images": "data/im", "truth": "data/gt", "only": ["x"]}]}, "has no x"),
+        ({"datasets": [{"name": "d", "images": "data/im", "truth": "data/gt", "only": ["x"]}]}, "no image is called 'x'"),
+        (
+            {"datasets": [{"name": "d", "images": "data/im", "truth": "data/gt", "without": ["p3x"]}]},
+            "d, without: no image is called 'p3x'. Did you mean 'p3'",
+        ),
+        ({"datasets": [{"name": "d", "dataset": "x", "bands": {"b": {"grow": 1}}}]}, "Add alpha to measures"),
         ({"datasets": [{"name": "d", "images": "data/im", "truth": "good"}]}, "no image in"),
         ({"datasets": [{"name": "d", "parquet": "*.parquet"}]}, "no file matches"),
         ({"models": ["no/model"]}, "no/model"),

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tiny_data import TITLE, recipe_of, write_pairs
 from transformers_foreground.errors import ForegroundError, UnsupportedOptionError
 from transformers_foreground.evaluation import Summary, evaluate, write_report
 from transformers_foreground.evaluation.charts import Axis, style_of
+from transformers_foreground.segmenter import Segmenter
 
 pytest.importorskip("py_sod_metrics")
 
@@ -165,6 +167,25 @@ def test_images(data: Path, models: list[dict[str, Any]], tmp_path: Path) -> Non
     assert np.abs(mask - truth).mean() / 255 == pytest.approx(min(row["mae"] for row in good), abs=0.02)
     lost = np.asarray(images[f"{sorted(apart, key=apart.__getitem__)[0]}: |Δ| dim"], float).mean(axis=(0, 1))
     assert lost[2] > 2 * lost[0]  # blue: the dim model loses the foreground
+
+
+def test_only_one_model_is_open_at_a_time(
+    data: Path, models: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+
+    class Watched(Segmenter):
+        def open(self) -> Watched:
+            events.append("open")
+            return super().open()
+
+        def dispose(self) -> None:
+            events.append("dispose")
+            super().dispose()
+
+    monkeypatch.setattr("transformers_foreground.evaluation.contact_sheets.Segmenter", Watched)
+    evaluate(recipe_of(models), output=tmp_path / "out", data=data, report=True)
+    assert [event for event, _ in groupby(events)] == ["open", "dispose"] * 2
 
 
 def test_text_is_escaped(data: Path, models: list[dict[str, Any]], tmp_path: Path) -> None:

@@ -101,12 +101,12 @@ def contact_sheets(recipe: Recipe, sources: Mapping[str, Source], output: Path) 
         wanted = [(spec, _places(choices[spec.name], model.label)) for spec in recipe.datasets]
         if not any(places for _, places in wanted):
             continue
-        segmenter = Segmenter(model.id, **model.options)
-        for spec, places in wanted:
-            for place, item in zip(places, sources[spec.name].read(places), strict=True):
-                known = (spec.name, place, "") in panels
-                pairs = _panels(item, spec, model.label, segmenter, known)
-                panels.update({(spec.name, place, name): pair for name, pair in pairs.items()})
+        with Segmenter(model.id, **model.options) as segmenter:  # only one model is open at a time
+            for spec, places in wanted:
+                for place, item in zip(places, sources[spec.name].read(places), strict=True):
+                    known = (spec.name, place, "") in panels
+                    pairs = _panels(item, spec, model.label, segmenter, known)
+                    panels.update({(spec.name, place, name): pair for name, pair in pairs.items()})
     return {name: [_sheet(name, choice, panels) for choice in chosen] for name, chosen in choices.items()}
 
 

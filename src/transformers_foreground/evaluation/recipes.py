@@ -263,4 +263,6 @@ def _dataset(raw: Any, where: str) -> DatasetSpec:
             raise UnsupportedOptionError(
                 f"{where}, bands: {band!r} is {str(value)[:MAX_TEXT]!r}: give a folder, a column, or {{grow: pixels}}."
             )
+    if spec.bands and "alpha" not in measures:
+        raise UnsupportedOptionError(f"{where}, bands: only the measures `alpha` use them. Add alpha to measures.")
     return spec

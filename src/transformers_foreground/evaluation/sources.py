@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from transformers_foreground.errors import UnsupportedOptionError
 from transformers_foreground.evaluation.extras import need
+from transformers_foreground.evaluation.recipe_file import nearest
 from transformers_foreground.evaluation.recipes import DatasetSpec
 
 
@@ -61,9 +62,12 @@ def open_source(spec: DatasetSpec, root: Path) -> Source:
     else:
         source = _Named(spec)
     keys = source.keys
-    missing = sorted(set(spec.only) - set(keys))
-    if missing:
-        raise UnsupportedOptionError(f"{spec.name} has no {', '.join(missing)}.")
+    for option, names in (("only", spec.only), ("without", spec.without)):
+        if absent := sorted(set(names) - set(keys)):
+            raise UnsupportedOptionError(
+                f"{spec.name}, {option}: no image is called {absent[0]!r}.{nearest(absent[0], keys)} In YAML, put names "
+                "that begin with 0 in quotes."
+            )
     places = [i for i, k in enumerate(keys) if (not spec.only or k in spec.only) and k not in spec.without]
     places = places[: spec.limit]
     if not places:
@@ -129,19 +133,16 @@ class _Parquet:
         pq = need("pyarrow.parquet")
         assert spec.parquet is not None
         self.spec = spec
-        paths = sorted(glob(str(root / spec.parquet), recursive=True))
+        paths = sorted(str(root / path) for path in glob(spec.parquet, root_dir=root, recursive=True))
         if not paths:
             raise UnsupportedOptionError(f"{spec.name}: no file matches {spec.parquet} in {root}.")
-        self.columns = _columns(spec)
         self.groups: list[tuple[Any, int, int]] = []  # file, row group, its first row
         keys: list[str] = []
         rows = 0
         try:
             for path in paths:
                 file = pq.ParquetFile(path)
-                absent = {*self.columns, spec.key_column or spec.image_column} - set(file.schema_arrow.names)
-                if absent:
-                    raise UnsupportedOptionError(f"{spec.name}: {path} has no column {', '.join(sorted(absent))}.")
+                _check_columns(spec, path, file.schema_arrow.names)
                 for group in range(file.num_row_groups):
                     self.groups.append((file, group, rows))
                     rows += file.metadata.row_group(group).num_rows
@@ -161,7 +162,7 @@ class _Parquet:
                 continue
             remaining = remaining[len(wanted) :]
             try:
-                table = file.read_row_group(group, columns=list(self.columns))
+                table = file.read_row_group(group, columns=list(_columns(self.spec)))
                 rows = table.take([i - first for i in wanted]).to_pylist()
             except Exception as error:  # of pyarrow, for a damaged group
                 yield from (Item(i, self.keys[i], error=f"{self.keys[i]}: {error}") for i in wanted)
@@ -178,12 +179,14 @@ class _Named:
 
         try:
             self.data = datasets.load_dataset(spec.dataset, spec.config, split=spec.split)
-            for column in _columns(spec):
-                if isinstance(self.data.features[column], datasets.Image):
-                    self.data = self.data.cast_column(column, datasets.Image(decode=False))
         except Exception as error:  # of the Hub, of fsspec, of the builder
             raise UnsupportedOptionError(f"{spec.name}: {spec.dataset} cannot be loaded: {error}") from error
-        self.data = self.data.select_columns([*_columns(spec), *([spec.key_column] if spec.key_column else [])])
+        _check_columns(spec, str(spec.dataset), self.data.column_names)
+        columns = _columns(spec)
+        self.data = self.data.select_columns([*columns, *([spec.key_column] if spec.key_column else [])])
+        for column in columns:
+            if isinstance(self.data.features[column], datasets.Image):
+                self.data = self.data.cast_column(column, datasets.Image(decode=False))
         self.spec = spec
         count = range(len(self.data))
         self.keys: Sequence[str] = list(map(str, self.data[spec.key_column] if spec.key_column else count))
@@ -201,6 +204,15 @@ class _Named:
 def _columns(spec: DatasetSpec) -> tuple[str, ...]:
     bands = (band for band in spec.bands.values() if isinstance(band, str))
     return (spec.image_column, spec.truth_column, *bands)
+
+
+def _check_columns(spec: DatasetSpec, where: str, there: Sequence[str]) -> None:
+    absent = {*_columns(spec), spec.key_column or spec.image_column} - set(there)
+    if absent:
+        raise UnsupportedOptionError(
+            f"{spec.name}: {where} has no column {', '.join(sorted(absent))}; it has {', '.join(there)}. Set "
+            "image_column, truth_column and key_column in the recipe."
+        )
 
 
 def _item(index: int, key: str, row: Mapping[str, Any], spec: DatasetSpec) -> Item:

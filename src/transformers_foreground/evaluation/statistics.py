@@ -92,9 +92,10 @@ def difference(first: Values, second: Values, reduce: Reduce, *, resamples: int 
     return Difference(value, low, high, min(1.0, float(test.pvalue)))
 
 
-def smallest_p(images: int) -> float:
-    """Return the smallest p-value that `difference` can give for so many images, however much two models differ."""
-    return min(1.0, 2.0 ** (1 - images))
+def smallest_p(images: int, resamples: int) -> float:
+    """Return the smallest p-value that `difference` can give, however much two models differ."""
+    ways, drawn = 2.0**images, 5 * resamples
+    return min(1.0, 2 / ways if ways <= drawn else 2 / (1 + drawn))
 
 
 def bootstrap(

@@ -257,7 +257,7 @@ def _by_measure(dataset: str, rows: dict[str, Columns], measure: Aggregate, reci
                 p=result.p,
                 p_adjusted=p,
                 real=real,
-                too_few=len(found) * smallest_p(images) >= SIGNIFICANT,
+                too_few=len(found) * smallest_p(images, recipe.resamples) >= SIGNIFICANT,
                 better=better if real else None,
                 images=images,
             )

@@ -16,8 +16,8 @@ STATISTICS: Final = (
     "Figures are with 95 % percentile intervals of {resamples} bootstrap resamples of the images (seed {seed}). A "
     "difference is called real where the p-value of a paired randomisation test is below 0.05, adjusted by Holm's "
     "method for the pairs of models that are compared by the same measure on the same data set: each measure is a "
-    "family of its own. “Too few images” means that so few could not show any difference. “–” means that no image "
-    "has a value: a measure that is not defined there, or rows with errors only."
+    "family of its own. “Too few images” means that so few, or so few resamples, cannot show any difference. “–” means "
+    "that no image has a value: the measure is not defined there, or all rows are errors."
 )
 VERSIONS: Final = (
     "transformers-foreground {transformers_foreground}, pysodmetrics {pysodmetrics} (normalize=False), onnxruntime "
