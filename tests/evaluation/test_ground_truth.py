@@ -118,7 +118,7 @@ def test_labels_above_255_are_no_gray(tmp_path: Path) -> None:
     ids[3] *= 17
     ids[2, 1] = 7
     path = saved(tmp_path, Image.fromarray(ids))
-    with pytest.raises(ImageError, match='no values above 20.*`binarise: "> 0"`'):
+    with pytest.raises(ImageError, match=r'no values above 20\..*`binarise: "> 0"`'):
         truth(path)
     np.testing.assert_array_equal(truth(path, binarise="> 0").mask, MASK == 1)
 
@@ -139,7 +139,7 @@ def test_a_colour_profile_changes_no_values(tmp_path: Path, kind: str) -> None:
 def test_a_mask_of_another_size_is_refused_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"mask\.png: the truth has 9×9 pixels, the image 8×6\. Give the mask"):
         truth(saved(tmp_path, Image.new("L", (9, 9))))
-    with pytest.raises(ImageError, match="6×8 pixels, the image 8×6.*turn the mask"):
+    with pytest.raises(ImageError, match=r"6×8 pixels, the image 8×6\..*turn the mask"):
         truth(saved(tmp_path, Image.new("L", (6, 8))))
 
 

@@ -118,7 +118,7 @@ def test_figures_comparisons_and_curves(data: Path, models: list[dict[str, Any]]
     assert any(verdict == "yes: good" for verdict in verdicts)
     assert f"{summary['comparisons'][0]['p_adjusted']:.4f}" in page.text
     real = sum(c["better"] == "good" for c in summary["comparisons"])
-    assert f"dim less good: of {len(verdicts)} measures, good is better by {real}, " in page.text
+    assert f"dim minus good: of {len(verdicts)} measures, good is better by {real}, " in page.text
 
     charts = page.all("svg", "chart")
     assert [text[:15] for _, text in charts] == [
@@ -139,7 +139,7 @@ def test_figures_comparisons_and_curves(data: Path, models: list[dict[str, Any]]
         assert f"{score['seconds']:.3f}" in page.text
         assert f"area {score['selection']['aurc']:.4f}" in page.text
     assert f"{summary['scores'][0]['selection']['spearman']:+.2f}" in page.text
-    assert "not comparable" in page.text
+    assert "do not compare" in page.text
 
 
 def test_images(data: Path, models: list[dict[str, Any]], tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_when_and_on_what(data: Path, models: list[dict[str, Any]], tmp_path: Pa
     assert "core" in facts["On"]
     assert f"Python {sys.version.split()[0]}" in facts["On"]
     assert "onnxruntime" in facts["With"]
-    assert "Real or not" not in page.text
+    assert "Differences" not in page.text
     assert not page.all("strong")
     for path in output.rglob("*.parquet"):  # as rows were before they told
         pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
@@ -281,7 +281,7 @@ def test_failures_and_pixels_that_do_not_count(data: Path, models: list[dict[str
     evaluate(recipe_of(models, ignore=128, measures=["binary"]), output=tmp_path / "out", data=data, report=True)
     page = Page(tmp_path / "out" / "report.html")
     assert [text for _, text in page.all("summary")][-1] == "2 rows"
-    assert "p1 by dim: " in page.text
+    assert "p1 with dim: " in page.text
     images = page.images()
     assert "p1: image" not in images
     gray = np.asarray(next(image for alt, image in images.items() if "|Δ|" in alt), float)[:, :16]

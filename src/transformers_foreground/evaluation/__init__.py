@@ -1,4 +1,4 @@
-"""Evaluation: models on datasets with a truth, row by row, with intervals and paired comparisons.
+"""Evaluation: measure models on data sets with ground truth, with confidence intervals and paired comparisons.
 
 Needs the extra: `pip install -e '.[eval]'`. Nothing is imported until a name is used.
 """

@@ -1,4 +1,4 @@
-"""How rows become a data set's figures: for each measure its columns, and what is made of their means."""
+"""From rows, one an image, to the figures of a data set."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ LEVELS: Final = 256  # thresholds, from 255 down to 0
 
 @dataclass(frozen=True)
 class Aggregate:
-    """One figure of a data set.
+    """One figure of a data set: `reduce` of the mean over images of `values`.
 
-    It is `reduce` of the mean over images of `values`. Intervals and tests resample the images and do the same
-    again, so that they hold for a maximum over thresholds, too.
+    Intervals and tests resample the images and compute that again, so they are right for a maximum over thresholds,
+    too.
 
     Attributes:
         name: Key in the summary.
-        title: What tables call it.
-        values: From rows' columns, one row for each image: (n, k).
-        reduce: From means over images, (..., k), to figures, (...).
-        higher: Whether more is better.
-        digits: Digits after the point in tables.
+        title: Its name in tables.
+        values: Takes the rows' columns; returns float64, (n, k), one row an image.
+        reduce: Takes means over images, (..., k); returns figures, (...).
+        higher: Whether higher is better.
+        digits: Decimals in tables.
         columns: The columns that `values` reads.
     """
 
@@ -42,7 +42,7 @@ class Aggregate:
     columns: tuple[str, ...]
 
     def of(self, rows: Columns) -> float:
-        """Return the figure of rows; NaN where no row has a value."""
+        """Return the figure of these rows; NaN if no row has a value."""
         values = self.values(rows)
         values = values[defined(values)]
         return float(self.reduce(values.mean(axis=0))) if len(values) else float("nan")
@@ -117,7 +117,7 @@ CORRECTION: Final = (_scalar("hce", "HCE", False, 1),)
 
 
 def alpha(bands: Sequence[str] = ()) -> tuple[Aggregate, ...]:
-    """Return the measures of mattes, of the whole image and of each band."""
+    """Return the measures of mattes: of the whole image, and of each band."""
     whole = tuple(_scalar(name, title, False, digits) for name, title, digits in _ALPHA)
     inside = (_scalar(f"{n}@{band}", f"{t} in {band}", False, d) for band in bands for n, t, d in _ALPHA)
     return (*whole, *inside)
@@ -128,11 +128,11 @@ CURVES: Final = ("precision", "recall", "e_curve")
 
 
 def aggregates(groups: Sequence[str], bands: Sequence[str] = ()) -> tuple[Aggregate, ...]:
-    """Return the figures of some of `GROUPS`, and of a data set's bands, in the order of tables."""
+    """Return the figures of these `GROUPS`, and of a data set's bands, in the order of the tables."""
     known = {"binary": BINARY, "boundary": BOUNDARY, "correction": CORRECTION, "alpha": alpha(bands)}
     return tuple(aggregate for group in GROUPS if group in groups for aggregate in known[group])
 
 
 def columns(groups: Sequence[str], bands: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the names of the columns that groups of measures fill, each once."""
+    """Return the names of the columns that these groups fill, each once."""
     return tuple(dict.fromkeys(name for aggregate in aggregates(groups, bands) for name in aggregate.columns))

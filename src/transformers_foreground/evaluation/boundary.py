@@ -16,9 +16,9 @@ _NEAR: Final = 0.02  # of the diagonal
 
 
 def inner_boundary(mask: Mask) -> Mask:
-    """Return the pixels of a mask that are near its edge; the image's border counts as an edge.
+    """Return the pixels of a mask within d steps (8-connected) of its edge; the image's border counts as an edge.
 
-    Near is within d steps of 8-connectivity, d being 2 % of the image's diagonal, rounded, at least 1.
+    d is 2 % of the image's diagonal, rounded, at least 1.
     """
     cv2 = need("cv2")
     height, width = mask.shape
@@ -36,8 +36,8 @@ def boundary_iou(prediction: Mask, truth: Mask) -> float:
     Dollár, Berg, Kirillov: Boundary IoU: Improving Object-Centric Image Segmentation Evaluation, CVPR 2021.
 
     Args:
-        prediction: The mask to judge, bool, (H, W).
-        truth: The true mask, bool, (H, W).
+        prediction: Predicted mask, bool, (H, W).
+        truth: True mask, bool, (H, W).
 
     Returns:
         0 to 1; 1 where both masks are empty, 0 where only one is.
@@ -48,19 +48,19 @@ def boundary_iou(prediction: Mask, truth: Mask) -> float:
 
 
 def boundary_accuracy(prediction: Mask, truth: Mask) -> float:
-    """Mean boundary accuracy (mBA): the share of right pixels near the true contour, averaged over five widths.
+    """Mean boundary accuracy (mBA): the share of correct pixels near the true contour, averaged over five widths.
 
-    `mBA = 1/5 Σ_r |{x ∈ B_r : P(x) = G(x)}| / |B_r|`, B_r being the dilation of G by a disk of radius r less its
-    erosion, and r = 1 + ⌊i/5 · ((W + H)/300 − 1)⌋ for i = 0..4. Cheng, Chung, Tai, Tang: CascadePSP: Toward
-    Class-Agnostic and Very High-Resolution Segmentation via Global and Local Refinement, CVPR 2020. Disks are OpenCV's
-    ellipses, as in the authors' code.
+    `mBA = 1/5 Σ_r |{x ∈ B_r : P(x) = G(x)}| / |B_r|`, where B_r is the dilation of G by a disk of radius r minus its
+    erosion, and r = 1 + the whole part of `i/5 · ((W + H)/300 − 1)`, for i = 0..4. Cheng, Chung, Tai, Tang:
+    CascadePSP: Toward Class-Agnostic and Very High-Resolution Segmentation via Global and Local Refinement, CVPR 2020.
+    Disks are OpenCV's ellipses, as in the authors' code.
 
     Args:
-        prediction: The mask to judge, bool, (H, W).
-        truth: The true mask, bool, (H, W).
+        prediction: Predicted mask, bool, (H, W).
+        truth: True mask, bool, (H, W).
 
     Returns:
-        0 to 1; NaN where the truth has no contour (empty, or the whole image).
+        0 to 1; NaN if the truth has no contour (empty, or the whole image).
     """
     cv2 = need("cv2")
     height, width = truth.shape

@@ -1,4 +1,4 @@
-"""The geometry of a report's charts: what report.html.j2 draws as SVG, with colours and dashes from report.css."""
+"""The geometry of a report's charts, which report.html.j2 draws as SVG; colours and dashes are in report.css."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from transformers_foreground.evaluation.selective import doubts_and_risks, risk_
 
 Values: TypeAlias = NDArray[np.float64]
 
-STYLES: Final = 6  # of colours, and of dashes, in report.css
-LEFT, TOP, RIGHT, BOTTOM = 46, 12, 386, 246  # the plot's edges, below which are numbers and a label
-_MIDDLE: Final = slice(13, 243)  # thresholds whose values set where an axis begins; the outermost fall to 0
-_STEPS: Final = (0.01, 0.02, 0.05, 0.1, 0.2)  # between an axis' numbers
-_MOST_TICKS: Final = 150  # of a strip
+STYLES: Final = 6  # colours, and dashes, in report.css
+LEFT, TOP, RIGHT, BOTTOM = 46, 12, 386, 246  # edges of the plot, without its numbers and labels
+_MIDDLE: Final = slice(13, 243)  # thresholds that an axis must show; at the outermost, values fall to 0
+_STEPS: Final = (0.01, 0.02, 0.05, 0.1, 0.2)  # between the numbers of an axis
+_MOST_TICKS: Final = 150  # in a strip
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,12 +27,12 @@ class Curve:
     """One line of a chart.
 
     Attributes:
-        style: Which colour and dash.
+        style: Number of its colour and dash.
         label: The model's label.
-        x: Values across, float64, (n,).
-        y: Values up, float64, (n,).
-        detail: What the legend and the description say of it.
-        mark: A point to be marked.
+        x: Horizontal values, float64, (n,).
+        y: Vertical values, float64, (n,).
+        detail: Text for the legend and the description.
+        mark: A point to mark, or `None`.
     """
 
     style: int
@@ -45,7 +45,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Line:
-    """A curve as SVG: its classes, label and detail, its path, and where its mark is."""
+    """A curve as SVG: classes, label, detail, path, and the place of its mark."""
 
     style: str
     label: str
@@ -56,7 +56,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart as SVG: texts, each axis' numbers with their places, and the lines."""
+    """A chart as SVG: texts, the numbers of each axis with their places, and lines."""
 
     title: str
     heading: str
@@ -69,14 +69,14 @@ class Chart:
 
 
 def style_of(number: int) -> str:
-    """Return the classes of the n-th model: no two of the first 36 have both colour and dash in common."""
+    """Return the CSS classes of the n-th model; the first 36 are all different."""
     return f"c{number % STYLES} d{(number + number // STYLES) % STYLES}"
 
 
 def mean_curves(rows: Columns) -> tuple[Values, Values, Values] | None:
-    """Return precision, recall and each image's F, (256,) each, averaged over the images that have them.
+    """Return the means over images of precision, recall and F, (256,) each, at thresholds 255 down to 0.
 
-    They are at thresholds 255 to 0, as in the rows.
+    `None` if no image has them.
     """
     precision, recall = rows["precision"], rows["recall"]
     known = ~(np.isnan(precision) | np.isnan(recall)).any(axis=1)
@@ -129,7 +129,7 @@ def curve_charts(dataset: str, rows: Sequence[tuple[str, Columns]]) -> list[Char
     return charts
 
 
-_Axis: TypeAlias = tuple[str, float, float]  # its name, where it begins and where it ends
+_Axis: TypeAlias = tuple[str, float, float]  # name, beginning and end
 _THRESHOLD: Final = ("threshold", 0.0, 255.0)
 
 
@@ -161,7 +161,7 @@ def _line(curve: Curve, x_of: Callable[[float], float], y_of: Callable[[float], 
 
 
 def _start(values: Iterable[Values]) -> float:
-    """Return where an axis to 1 begins, a tenth: below all values but those at the outermost thresholds."""
+    """Return where an axis up to 1 begins: at the tenth below all values but those at the outermost thresholds."""
     smallest = min(float(plane[_MIDDLE].min()) for plane in values)
     return max(0.0, min(0.9, math.floor(smallest * 10) / 10))
 
@@ -177,14 +177,14 @@ class Axis:
     """A logarithmic axis of seconds.
 
     Attributes:
-        ticks: Its numbers, ascending: 1, 2 or 5 times a power of ten.
+        ticks: Its numbers, ascending; each is 1, 2 or 5 times a power of ten.
     """
 
     ticks: tuple[float, ...]
 
     @classmethod
     def over(cls, values: Values) -> Axis:
-        """Return an axis that holds these positive values."""
+        """Return an axis that covers these positive values."""
         low, high = float(values.min()), float(values.max())
         decades = range(math.floor(math.log10(low)) - 1, math.floor(math.log10(high)) + 2)
         steps = [digit * 10.0**power for power in decades for digit in (1, 2, 5)]
@@ -193,7 +193,7 @@ class Axis:
         return cls(tuple(steps[first : last + 1]))
 
     def share(self, value: float) -> float:
-        """Return where a value is, from 0 to 1."""
+        """Return the place of a value, from 0 to 1."""
         low, high = math.log(self.ticks[0]), math.log(self.ticks[-1])
         return (math.log(value) - low) / (high - low)
 

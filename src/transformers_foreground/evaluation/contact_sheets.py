@@ -1,4 +1,4 @@
-"""Contact sheets: the best, the worst and the most different images of an evaluation, as small data: URIs."""
+"""Contact sheets: thumbnails of the best, the worst and the most different images of an evaluation."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from transformers_foreground.segmenter import Segmenter
 IMAGES: Final = 3  # of each kind
 SIDE: Final = 288  # longest side of a thumbnail
 _RANKED_BY: Final = {"alpha": "mad", "binary": "mae", "boundary": "biou", "correction": "hce"}
-_SHOWN: Final = ("mad", "mae", "iou", "s", "biou", "mba", "hce")  # figures below an image, the first three it has
-_SURPLUS, _LOST = np.array([255.0, 140, 0]), np.array([70.0, 150, 255])  # colours of |Δ|: kept too much, lost
+_SHOWN: Final = ("mad", "mae", "iou", "s", "biou", "mba", "hce")  # below an image: the first three that it has
+_SURPLUS, _LOST = np.array([255.0, 140, 0]), np.array([70.0, 150, 255])  # colours of |Δ|: wrongly kept, lost
 _NOT_COUNTED: Final = 70  # gray of |Δ| where pixels do not count
 
 
@@ -36,7 +36,7 @@ class Panel:
 
     Attributes:
         title: What it shows, such as "truth".
-        uri: The image, as a data: URI.
+        uri: The thumbnail, as a data: URI.
         width: Width in pixels.
         height: Height in pixels.
     """
@@ -53,8 +53,8 @@ class Card:
 
     Attributes:
         key: The image's name.
-        figures: Label of each model shown, and its figures.
-        panels: Image and truth, then for each model its mask and |Δ|.
+        figures: For each model shown its label, and figures as text.
+        panels: Image, truth, then mask and |Δ| of each model.
     """
 
     key: str
@@ -67,8 +67,8 @@ class Sheet:
     """Images of one kind.
 
     Attributes:
-        title: Why these images are shown.
-        cards: One card for each image.
+        title: What they have in common.
+        cards: One for each image.
     """
 
     title: str
@@ -81,19 +81,19 @@ Sheets: TypeAlias = Mapping[str, Sequence[Sheet]]
 def contact_sheets(recipe: Recipe, sources: Mapping[str, Source], output: Path) -> Sheets:
     """Choose images of a finished run, and make their masks again.
 
-    Images are ranked by the mean absolute difference from the truth, where that was measured. The best and the worst
-    are those of the model that is best on the data set; the most different are of the first two models to compare.
+    Images are ranked by the mean absolute error, if that was measured. The best and the worst images are those of the
+    model that is best on the data set; the most different are of the first pair of models to compare.
 
     Args:
         recipe: The recipe of the run.
         sources: Name of data set to its images.
-        output: Folder with the rows.
+        output: Folder of the run.
 
     Returns:
         Name of data set to its sheets.
 
     Raises:
-        ForegroundError: A model cannot be loaded, or an image is no longer as it was.
+        ForegroundError: A model cannot be loaded, or an image can no longer be read.
     """
     choices = {spec.name: _choose(spec, recipe, output) for spec in recipe.datasets}
     panels: dict[tuple[str, int, str], tuple[Panel, Panel]] = {}
@@ -120,7 +120,7 @@ class _Choice:
 
 
 def _places(choices: Sequence[_Choice], model: str) -> list[int]:
-    """Return the places of the images that a model is to make masks of."""
+    """Return the indices of the images that a model must make masks of."""
     return sorted({place for choice in choices if model in choice.models for place in choice.places})
 
 
@@ -132,7 +132,7 @@ def _choose(spec: DatasetSpec, recipe: Recipe, output: Path) -> list[_Choice]:
     folders = {model.label: job_folder(output, model.label, spec.name) for model in recipe.models}
     rows = {label: read_finished(folder, names).rows for label, folder in folders.items()}
     sign = -1.0 if by.higher else 1.0
-    costs = {label: sign * by.values(columns)[:, 0] for label, columns in rows.items()}  # the less, the better
+    costs = {label: sign * by.values(columns)[:, 0] for label, columns in rows.items()}  # lower is better
     known = [label for label in costs if not np.isnan(costs[label]).all()]
     if not known:
         return []
@@ -150,7 +150,7 @@ def _choose(spec: DatasetSpec, recipe: Recipe, output: Path) -> list[_Choice]:
 
 
 def _ascending(costs: NDArray[np.float64]) -> list[int]:
-    """Return the places of values, the smallest first; NaNs are left out."""
+    """Return the indices of the values in ascending order, without NaNs."""
     known = defined(costs[:, None])
     return [int(place) for place in np.argsort(costs, kind="stable") if known[place]]
 
@@ -161,12 +161,12 @@ def _sheet(dataset: str, choice: _Choice, panels: Mapping[tuple[str, int, str], 
         shown = [*panels[dataset, place, ""]]
         for model in choice.models:
             shown += panels[dataset, place, model]
-        figures = [(model, _told(choice.figures, choice.rows[model], place)) for model in choice.models]
+        figures = [(model, _figures(choice.figures, choice.rows[model], place)) for model in choice.models]
         cards.append(Card(str(choice.rows[choice.models[0]]["key"][place]), tuple(figures), tuple(shown)))
     return Sheet(choice.title, tuple(cards))
 
 
-def _told(figures: Sequence[Aggregate], rows: Columns, place: int) -> list[str]:
+def _figures(figures: Sequence[Aggregate], rows: Columns, place: int) -> list[str]:
     values = ((figure, float(figure.values(rows)[place, 0])) for figure in figures)
     return [f"{figure.title} {value:.{figure.digits}f}" for figure, value in values if not np.isnan(value)][:3]
 
@@ -174,7 +174,7 @@ def _told(figures: Sequence[Aggregate], rows: Columns, place: int) -> list[str]:
 def _panels(
     item: Item, spec: DatasetSpec, model: str, segmenter: Segmenter, known: bool
 ) -> dict[str, tuple[Panel, Panel]]:
-    """Return a model's mask and |Δ|; and, unless another model's have brought them, image and truth under no name."""
+    """Return a model's mask and |Δ| under its label and, unless these are known, image and truth under `""`."""
     if item.error is not None:
         raise ImageError(item.error)
     image = decode(item.image)
@@ -188,7 +188,7 @@ def _panels(
 
 
 def _delta(mask: NDArray[np.uint8], target: NDArray[np.float64], truth: Truth) -> NDArray[np.uint8]:
-    """Return |Δ| as brightness, (H, W, 3): in one colour where too much was kept, in another where some was lost."""
+    """Return |Δ| as brightness, uint8 (H, W, 3), in one colour for pixels wrongly kept and another for lost ones."""
     signed = (mask / 255.0 - target)[..., None]
     colours: NDArray[np.float64] = np.where(signed > 0, _SURPLUS, _LOST) * np.abs(signed)
     if truth.counted is not None:

@@ -1,4 +1,4 @@
-"""Describe the machine that rows are measured on."""
+"""Describe the machine that measures."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from transformers_foreground.runtime.cpu import processor
+from transformers_foreground.runtime.cpu import processor, usable_cpus
 
 
 def describe() -> dict[str, str]:
-    """Return this machine, what runs on it, and the time (UTC)."""
-    from transformers_foreground.runtime.cpu import usable_cpus
-
+    """Return processor, cores, system, versions, and the time (UTC)."""
     return {
         "processor": processor(),
         "cores": str(usable_cpus()),

@@ -2,8 +2,8 @@
 
 As Rhemann, Rother, Wang, Gelautz, Kohli, Rott define them in: A Perceptually Motivated Online Benchmark for Image
 Matting, CVPR 2009; with the constants and the scale (sums in thousands) of the code that Xu, Price, Cohen, Huang
-published with: Deep Image Matting, CVPR 2017. Neither plane is stretched, as that code's gradient error does with
-`mat2gray`.
+published with: Deep Image Matting, CVPR 2017. One thing differs: before the gradient error that code stretches both
+planes to 0..1 (`mat2gray`), and this one does not.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _THETA = 0.15
 
 @cache
 def gradient_taps() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the two factors of the kernel of ∂/∂x: the Gaussian along y, and its derivative along x."""
+    """Return the two factors of the kernel for ∂/∂x: the Gaussian along y, and its derivative along x."""
     sigma, epsilon = 1.4, 0.01  # the kernel ends where the Gaussian falls to epsilon
     half = math.ceil(sigma * math.sqrt(-2 * math.log(math.sqrt(2 * math.pi) * sigma * epsilon)))
     x = np.arange(-half, half + 1, dtype=np.float64)
@@ -35,7 +35,7 @@ def gradient_taps() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def gradient(plane: Alpha) -> Alpha:
-    """Return the magnitude of a plane's gradient, as `grad` takes it."""
+    """Return the magnitude of a plane's gradient, as `grad` uses it."""
     ndimage = need("scipy.ndimage")
     gauss, derivative = gradient_taps()
     smooth = ndimage.convolve1d(plane, gauss, axis=0, mode="nearest")
@@ -74,15 +74,15 @@ def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def soft_band(truth: NDArray[np.uint8], grow: float) -> NDArray[np.bool_]:
-    """Return the pixels within a distance of the soft ones (0 < α < 255) or of a hard edge: a band without a trimap.
+    """Return the pixels near soft ones (0 < α < 255) or near a hard edge: an unknown band where there is no trimap.
 
     Args:
         truth: Alpha, uint8, (H, W).
-        grow: Distance in pixels, Euclidean.
+        grow: How near: Euclidean distance in pixels.
     """
     ndimage = need("scipy.ndimage")
     sure = (truth == 0) | (truth == 255)
-    for axis in (0, 1):  # a hard edge has no soft pixels: take those on both its sides
+    for axis in (0, 1):  # a hard edge has no soft pixels: take those on both sides
         jumps = np.diff(truth.astype(np.int16), axis=axis) != 0
         for side in ((1, 0), (0, 1)):
             pad = [(0, 0), (0, 0)]
@@ -95,7 +95,7 @@ def soft_band(truth: NDArray[np.uint8], grow: float) -> NDArray[np.bool_]:
 
 
 def error_maps(prediction: Alpha, truth: Alpha) -> dict[str, Alpha]:
-    """Return what each measure adds up, pixel by pixel, so that several bands are measured at the cost of one.
+    """Return the error of each measure, pixel by pixel; `total` adds it up, for any number of bands.
 
     - `sad`, sum of absolute differences, in thousands: `Σ |α − α*| / 1000`; `mad`, their mean; `mse`, the mean of
       `(α − α*)²`.
@@ -121,7 +121,7 @@ def error_maps(prediction: Alpha, truth: Alpha) -> dict[str, Alpha]:
 
 
 def total(measure: str, error_map: Alpha, where: Where = None) -> float:
-    """Add a map of `error_maps` up: means for `mad` and `mse` (NaN of no pixels), sums in thousands for the others."""
+    """Sum up a map of `error_maps`: the mean for `mad` and `mse` (NaN of no pixels), else the sum in thousands."""
     values = error_map if where is None else error_map[where]
     if measure in ("mad", "mse"):
         return float(values.mean()) if values.size else math.nan

@@ -1,4 +1,4 @@
-"""The measures of one image, by group. They make a row, whose columns `aggregates` sums up.
+"""The measures of one image, by group. They fill a row; `aggregates` makes figures of rows.
 
 Predictions are float in [0, 1] and are never stretched: pysodmetrics is called with `normalize=False`, since its
 default, a min–max stretch of every prediction, hides real differences.
@@ -37,10 +37,10 @@ def measure(
         prediction: Float64 in [0, 1], (H, W).
         truth: Bool, or for "alpha" float64 in [0, 1]; (H, W).
         counted: The pixels that count; all by default.
-        bands: Parts of the image that "alpha" measures on their own, by name.
+        bands: For "alpha": name to pixels that are measured on their own, bool, (H, W).
 
     Returns:
-        Its values by name: floats, and curves over 256 thresholds from 255 down to 0.
+        Name to value: floats, and curves over 256 thresholds from 255 down to 0, float64, (256,).
 
     Raises:
         ValueError: The shapes differ, or no pixel counts.
@@ -53,14 +53,14 @@ def measure(
 def _binary(prediction: Plane, truth: Mask, counted: Mask | None, _: Mapping[str, Mask]) -> Row:
     """Return the measures of salient object detection, by pysodmetrics.
 
-    With P, R, and TP, FP, TN, FN of the prediction cut at a threshold, G the truth and S the prediction:
+    P, R, TP, FP, TN and FN are of the prediction S cut at a threshold, G is the truth:
 
     - `mae`: `mean |S − G|`. Perazzi et al., CVPR 2012.
     - `f_*`: `F = (1 + β²) P R / (β² P + R)`, β² = 0.3. Achanta et al., CVPR 2009. In two conventions: `f_max`,
       `f_mean` average each image's curve of F over 256 thresholds, and take the maximum or mean of that curve, as
       pysodmetrics does; `f_pr_max`, `f_pr_mean` average precision and recall over images and take F of these, as
       most papers' tables do (U²-Net's among them). `f_adaptive` cuts at twice the prediction's mean, at
-      most 1: where the mean is above ½, only pixels of exactly 255 are left, and it says little.
+      most 1: if the mean is above ½, only pixels of exactly 255 are left, and it says little.
     - `f_weighted`: F (β² = 1) of precision and recall with errors weighted by place. Margolin et al., CVPR 2014.
     - `s`: `0.5 S_object + 0.5 S_region`. Fan et al., ICCV 2017. NaN where the truth's centroid is on the last row or
       column, which leaves a quarter of the image empty.
@@ -70,12 +70,12 @@ def _binary(prediction: Plane, truth: Mask, counted: Mask | None, _: Mapping[str
     - `iou`: `TP / (TP + FP + FN)`; `ber`: `1 − (TP / (TP + FN) + TN / (TN + FP)) / 2`; both of the prediction cut at
       > 0.5.
 
-    An empty truth is as pysodmetrics has it: `mae`, `s` (which is `1 − mean S`) and `e_*` (the share of background
-    predicted) stay meaningful; all F and `iou` are 0 whatever is predicted, and `ber` at least 0.5. Rows of such
-    images are marked, so that they can be left out.
+    With an empty truth pysodmetrics gives meaningful `mae`, `s` (`1 − mean S`) and `e_*` (the share that is predicted
+    as background); all F and `iou` are 0 whatever is predicted, and `ber` at least 0.5. Rows of such images are marked
+    (`empty_truth`), so that they can be left out.
 
-    Where some pixels do not count, MAE, F, E, IoU and BER leave them out; `s` and `f_weighted`, which need the whole
-    image, are NaN.
+    If some pixels do not count, MAE, F, E, IoU and BER leave them out; `s` and `f_weighted` need the whole image and
+    are NaN.
     """
     sod = need("py_sod_metrics")
     curve: Mapping[str, bool] = {"with_dynamic": True, "with_adaptive": False}
@@ -90,10 +90,10 @@ def _binary(prediction: Plane, truth: Mask, counted: Mask | None, _: Mapping[str
     parts = {"f": sod.FmeasureV2(handlers), "mae": sod.MAE(), "e": sod.Emeasure()}
     whole = {"wf": sod.WeightedFmeasure()} if counted is None else {}
     pairs = prediction, truth
-    if counted is not None:  # one row of pixels: these measures ask for counts alone, not for places
+    if counted is not None:  # as one row of pixels: these measures only count, wherever the pixels are
         pairs = prediction[counted][None], truth[counted][None]
     if pairs[0].size == 0:
-        raise ValueError("No pixel counts: the truth says ignore everywhere.")
+        raise ValueError("No pixel counts: the truth has the value of `ignore` everywhere.")
     for part in (*parts.values(), *whole.values()):
         part.step(*pairs, normalize=False)
     results = {name: part.get_results() for name, part in {**parts, **whole}.items()}
@@ -138,8 +138,8 @@ def _boundary(prediction: Plane, truth: Mask, counted: Mask | None, _: Mapping[s
 def _correction(prediction: Plane, truth: Mask, counted: Mask | None, _: Mapping[str, Mask]) -> Row:
     """Return `hce`, human correction efforts, by pysodmetrics: how many clicks would correct the mask.
 
-    `HCE_γ = #points of the polygons around false regions + #false regions on their own`, false regions being those
-    that an erosion by γ = 5 leaves. Of the prediction cut at > 0.5. Qin et al., Highly Accurate Dichotomous Image
+    `HCE_γ = #points of the polygons around false regions + #isolated false regions`, of the prediction cut at > 0.5,
+    without false regions so thin that an erosion by γ = 5 removes them. Qin et al., Highly Accurate Dichotomous Image
     Segmentation, ECCV 2022. NaN where some pixels do not count.
     """
     if counted is not None:
@@ -150,7 +150,7 @@ def _correction(prediction: Plane, truth: Mask, counted: Mask | None, _: Mapping
 
 
 def _alpha(prediction: Plane, truth: Plane, counted: Mask | None, bands: Mapping[str, Mask]) -> Row:
-    """Return `sad`, `mad`, `mse`, `grad` and `conn` (see `matting`), of each band too, named like `sad@unknown`."""
+    """Return `sad`, `mad`, `mse`, `grad` and `conn` (see `matting`), and those of each band, such as `sad@unknown`."""
     maps = matting.error_maps(prediction, truth)
     row = {name: matting.total(name, plane, counted) for name, plane in maps.items()}
     for band, mask in bands.items():

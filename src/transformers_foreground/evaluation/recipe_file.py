@@ -1,4 +1,4 @@
-"""Recipe files: YAML within limits of size and depth, and checks of each value that name its place."""
+"""Read recipe files: YAML of limited size and depth, and values whose errors name file, place and key."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any, Final
 
 from transformers_foreground.errors import UnsupportedOptionError
 
-MAX_TEXT: Final = 100  # characters of a name, which becomes a folder's
+MAX_TEXT: Final = 100  # characters of a name, which becomes the name of a folder
 _MAX_BYTES: Final = 1_000_000
-_MAX_NODES: Final = 50_000  # keys and values, each alias counted as what it stands for
+_MAX_NODES: Final = 50_000  # keys and values, an alias counted as often as it is used
 _MAX_DEPTH: Final = 20
 
 
 def read_yaml(path: Path) -> Mapping[str, Any]:
     """Read a YAML file that holds a mapping.
 
-    Aliases are counted before they are followed, so that a small file cannot stand for a huge one.
+    Aliases are counted before they are followed, so that a small file cannot expand into a huge one.
 
     Raises:
-        UnsupportedOptionError: It cannot be read, is too large, or holds something else.
+        UnsupportedOptionError: It cannot be read, is too large, or holds no mapping.
     """
     import yaml
 
@@ -36,7 +36,7 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
         with path.open("rb") as file:
             text = file.read(_MAX_BYTES + 1)
         if len(text) > _MAX_BYTES:
-            raise UnsupportedOptionError(f"{path} has more than {_MAX_BYTES} bytes: this is no recipe.")
+            raise UnsupportedOptionError(f"{path} has more than {_MAX_BYTES} bytes: too many for a recipe.")
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
         node = loader.get_single_node()
         raw = None
@@ -48,7 +48,7 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
     except Exception as error:  # PyYAML lets ValueError, RecursionError and others through
         raise UnsupportedOptionError(f"The recipe {path} cannot be read: {error or type(error).__name__}") from error
     if not isinstance(raw, Mapping):
-        raise UnsupportedOptionError(f"The recipe {path} holds no mapping with models and datasets.")
+        raise UnsupportedOptionError(f"The recipe {path} must be a mapping with the keys models and datasets.")
     return raw
 
 
@@ -61,15 +61,15 @@ def _check_node(root: Any, path: Path) -> None:
         count += 1
         if count > _MAX_NODES or depth > _MAX_DEPTH:
             raise UnsupportedOptionError(
-                f"{path}, line {node.start_mark.line + 1}: more than {_MAX_NODES} values (aliases counted as what they "
-                f"stand for), or nested more than {_MAX_DEPTH} deep: this is no recipe."
+                f"{path}, line {node.start_mark.line + 1}: more than {_MAX_NODES} values (with "
+                f"aliases expanded) or more than {_MAX_DEPTH} levels: too many for a recipe."
             )
         if isinstance(node, yaml.MappingNode):
             seen: set[str] = set()
             for key, _ in node.value:
                 if isinstance(key, yaml.ScalarNode) and key.value in seen:
                     raise UnsupportedOptionError(
-                        f"{path}, line {key.start_mark.line + 1}: the key {reprlib.repr(key.value)} is there twice."
+                        f"{path}, line {key.start_mark.line + 1}: the key {reprlib.repr(key.value)} occurs twice."
                     )
                 seen.add(str(key.value))
             stack += [(child, depth + 1) for pair in node.value for child in pair]
@@ -78,7 +78,7 @@ def _check_node(root: Any, path: Path) -> None:
 
 
 def nearest(word: object, known: Iterable[str]) -> str:
-    """Return " Did you mean …?" with the known word that is most alike, or an empty string."""
+    """Return " Did you mean …?" with the most similar known word, or an empty string."""
     found = difflib.get_close_matches(str(word)[:MAX_TEXT].lower(), {k.lower(): k for k in known}, 1)
     return f" Did you mean {found[0]!r}?" if found else ""
 
@@ -99,7 +99,9 @@ class Section:
     def of(cls, raw: Any, where: str, known: Sequence[str]) -> Section:
         """Check that this is a mapping with known keys only."""
         if not isinstance(raw, Mapping):
-            raise UnsupportedOptionError(f"{where}: {reprlib.repr(raw)} is no mapping of {', '.join(known)}.")
+            raise UnsupportedOptionError(
+                f"{where}: {reprlib.repr(raw)} must be a mapping with keys of {', '.join(known)}."
+            )
         for key in raw:
             if key not in known:
                 raise UnsupportedOptionError(
@@ -107,30 +109,30 @@ class Section:
                 )
         return cls(raw, where)
 
-    def wrong(self, key: str, wanted: str) -> UnsupportedOptionError:
-        """Return the error for a value that is not what is wanted."""
-        return UnsupportedOptionError(f"{self.where}, {key}: {reprlib.repr(self.raw.get(key))} is {wanted}.")
+    def wrong(self, key: str, problem: str) -> UnsupportedOptionError:
+        """Return the error for a value."""
+        return UnsupportedOptionError(f"{self.where}, {key}: {reprlib.repr(self.raw.get(key))} is {problem}.")
 
     def list(self, key: str) -> Sequence[Any]:
-        """Return a list; empty where the key is absent or null."""
+        """Return a list; empty if the key is absent or null."""
         value = self.raw.get(key)
         if value is None:
             return ()
         if not isinstance(value, (list, tuple)):
-            raise self.wrong(key, "no list")
+            raise self.wrong(key, "not a list")
         return value
 
     def mapping(self, key: str) -> Mapping[str, Any]:
-        """Return a mapping; empty where the key is absent or null."""
+        """Return a mapping; empty if the key is absent or null."""
         value = self.raw.get(key)
         if value is None:
             return {}
         if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-            raise self.wrong(key, "no mapping of names")
+            raise self.wrong(key, "not a mapping with text keys")
         return value
 
     def text(self, key: str, longest: int = 4096) -> str | None:
-        """Return a text, or `None` where the key is absent or null; a number becomes text."""
+        """Return a text, or `None` if the key is absent or null; a number becomes text."""
         value = self.raw.get(key)
         return None if value is None else self._text(key, value, longest)
 
@@ -140,7 +142,7 @@ class Section:
 
     def _text(self, key: str, value: Any, longest: int = 4096) -> str:
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-            raise UnsupportedOptionError(f"{self.where}, {key}: {reprlib.repr(value)} is no text; put it in quotes.")
+            raise UnsupportedOptionError(f"{self.where}, {key}: {reprlib.repr(value)} is not text; put it in quotes.")
         text = " ".join(str(value).split()) if isinstance(value, str) else str(value)
         if not text or len(text) > longest or not text.isprintable():
             raise UnsupportedOptionError(
@@ -162,12 +164,12 @@ class Section:
         return bool(self.raw[key])
 
     def integer(self, key: str, default: int | None, low: int, high: int) -> Any:
-        """Return a whole number within bounds; the default where the key is absent or null."""
+        """Return a whole number within bounds; the default if the key is absent or null."""
         value = self.raw.get(key)
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise self.wrong(key, f"no whole number from {low} to {high}")
+            raise self.wrong(key, f"not a whole number from {low} to {high}")
         return value
 
 

@@ -16,7 +16,7 @@ from transformers_foreground.evaluation.recipe_file import MAX_TEXT, Section, is
 from transformers_foreground.hub.dtypes import DTYPES
 from transformers_foreground.runtime.resampling import RESAMPLINGS
 
-_SPREAD: Final = ("dtype", "resampling", "device", "revision")  # a list of these makes one model of each value
+_SPREAD: Final = ("dtype", "resampling", "device", "revision")  # a list here makes one model for each value
 _CHOICES: Final = {"dtype": (*DTYPES, "auto"), "resampling": RESAMPLINGS}
 _TEXTS: Final = ("device", "revision", "subfolder", "model_file_name", "cache_dir")
 _FLAGS: Final = ("strict", "local_files_only")
@@ -31,8 +31,8 @@ class ModelSpec:
 
     Attributes:
         id: Repository id or folder.
-        label: What tables call it.
-        options: Some of `OPTIONS`, by name.
+        label: Its name in tables.
+        options: Name of some of `OPTIONS` to value.
     """
 
     id: str
@@ -42,29 +42,29 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """Images and their truth, in one of three forms: two folders, Parquet files, or a name for `datasets`.
+    """Images and their ground truth: in two folders, in Parquet files, or by a name for `datasets`.
 
     Attributes:
-        name: What tables call it.
+        name: Its name in tables.
         images: Folder of images, relative to `--data`.
         truth: Folder of masks with the same stems.
         parquet: Glob of Parquet files.
-        dataset: Name or folder for `datasets.load_dataset`; `config` and `split` go there, too.
+        dataset: Name or folder for `datasets.load_dataset`, which gets `config` and `split`, too.
         config: Configuration of `dataset`.
         split: Split of `dataset`.
-        image_column: Column of images (Parquet and `datasets`).
-        truth_column: Column of masks (the same).
-        key_column: Column that names rows; their numbers by default.
-        measures: Groups of measures: `aggregates.GROUPS`.
+        image_column: Column of images (of Parquet and `datasets`).
+        truth_column: Column of masks.
+        key_column: Column of names; by default rows are numbered.
+        measures: Some of `aggregates.GROUPS`.
         binarise: Which values of the truth are foreground for measures of masks, such as `"> 0"` or `">= 128"`; by
             default `"> 128"`, and labels are refused.
         ignore: Value of the truth whose pixels do not count.
-        bands: For measures of mattes, name to a folder (or column) of trimaps, whose pixels neither 0 nor 255 are
-            the band; or to `{"grow": pixels}` around the truth's soft pixels and hard edges.
+        bands: Parts of the image that the measures "alpha" are repeated on: name to a folder (or column) of trimaps,
+            where the band is neither 0 nor 255; or to `{"grow": pixels}` around the truth's soft pixels and hard edges.
         only: Keys of the images to take; all by default.
         without: Keys of the images to leave out.
         limit: How many images to take, the first by key; all by default.
-        note: One sentence for the summary.
+        note: A sentence for the summary.
     """
 
     name: str
@@ -90,7 +90,9 @@ class DatasetSpec:
         """Return the largest value of the truth that is background."""
         found = re.fullmatch(r"\s*(>=?)\s*(\d{1,3})\s*", self.binarise or "> 128")
         if not found or not -1 <= (threshold := int(found[2]) - (found[1] == ">=")) <= 254:
-            raise UnsupportedOptionError(f"{self.name}: binarise={self.binarise!r}: write it like '> 128'.")
+            raise UnsupportedOptionError(
+                f"{self.name}: binarise={self.binarise!r}: write it like '> 128' or '>= 128', from 0 to 255."
+            )
         return threshold
 
 
@@ -99,13 +101,13 @@ class Recipe:
     """What to evaluate.
 
     Attributes:
-        name: What the summary calls it.
-        models: What is measured.
-        datasets: What it is measured on.
+        name: Title of the summary.
+        models: The models to measure.
+        datasets: The data sets to measure them on.
         compare: Pairs of labels to compare; by default each model with the first.
-        seed: Seed of the intervals' and tests' random draws.
-        resamples: How often the bootstrap draws.
-        shard_size: Images for each file of rows: what a killed run loses at most.
+        seed: Seed of the intervals and tests.
+        resamples: How many bootstrap resamples to draw.
+        shard_size: Images in each file of rows; a killed run loses no more than these.
     """
 
     name: str
@@ -126,12 +128,12 @@ def read_recipe(source: str | Path | Mapping[str, Any] | Recipe) -> Recipe:
 
     Args:
         source: A YAML file, its contents, or a recipe, which is returned as it is. Models are ids, or mappings with
-            `id`, `label` and options; where dtype, resampling, device or revision is a list, there and under the
-            recipe's own `options`, there is one model for each combination.
+            `id`, `label` and options, which win over the recipe's own `options`. If dtype, resampling, device or
+            revision is a list, there is one model for each combination.
 
     Raises:
         UnsupportedOptionError: It cannot be read, a key or value is unknown, or names are not unique. The message
-            names the file, the key and, where there is one, the known key that is most alike.
+            names the file, the key and the most similar known key.
     """
     if isinstance(source, Recipe):
         return source
@@ -149,7 +151,7 @@ def read_recipe(source: str | Path | Mapping[str, Any] | Recipe) -> Recipe:
     datasets = [_dataset(entry, f"{where}, datasets[{i}]") for i, entry in enumerate(section.list("datasets"))]
     for key, found in (("models", models), ("datasets", datasets)):
         if not 1 <= len(found) <= _MOST_MODELS:
-            raise UnsupportedOptionError(f"{where}: a recipe needs a list of 1 to {_MOST_MODELS} {key}.")
+            raise UnsupportedOptionError(f"{where}: a recipe needs {key}, a list of 1 to {_MOST_MODELS}.")
     labels = [model.label for model in models]
     _unique(labels, "model", where)
     _unique([spec.name for spec in datasets], "data set", where)
@@ -167,7 +169,9 @@ def read_recipe(source: str | Path | Mapping[str, Any] | Recipe) -> Recipe:
 def _unique(names: list[str], kind: str, where: str) -> None:
     double = sorted({name for name in names if names.count(name) > 1})
     if double:
-        raise UnsupportedOptionError(f"{where}: two are called {', '.join(double)}: give each {kind} its own name.")
+        raise UnsupportedOptionError(
+            f"{where}: the name {', '.join(double)} occurs twice. Give each {kind} a name of its own."
+        )
 
 
 def _pair(raw: Any, labels: list[str], where: str) -> tuple[str, str]:
@@ -186,7 +190,7 @@ def _models(raw: Any, defaults: Section, where: str) -> list[ModelSpec]:
     section = Section.of({"id": raw} if isinstance(raw, str) else raw, where, ["id", "label", *OPTIONS])
     name = section.text("id")
     if name is None:
-        raise UnsupportedOptionError(f"{where}: a model without an id.")
+        raise UnsupportedOptionError(f"{where}: the model has no id. Add `id`, a repository or a folder.")
     label = section.text("label", MAX_TEXT) or name.rstrip("/").rpartition("/")[2]
     options: dict[str, Any] = {}
     for part in (defaults, section):
@@ -203,12 +207,12 @@ def _models(raw: Any, defaults: Section, where: str) -> list[ModelSpec]:
 
 
 def _option(section: Section, key: str) -> Any:
-    """Return an option of a model, or a list where one model is to be made of each of its values."""
+    """Return an option of a model; a list if each of its values is to make a model."""
     value = section.raw[key]
     if key not in _SPREAD or not isinstance(value, (list, tuple)):
         return _single(section, key)
     if not 1 <= len(value) <= _MOST_MODELS:
-        raise section.wrong(key, f"no list of 1 to {_MOST_MODELS} values")
+        raise section.wrong(key, f"not a list of 1 to {_MOST_MODELS} values")
     return [_single(Section({key: item}, section.where), key) for item in value]
 
 
@@ -226,7 +230,7 @@ def _dataset(raw: Any, where: str) -> DatasetSpec:
     section = Section.of(raw, where, [item.name for item in fields(DatasetSpec)])
     name = section.text("name", MAX_TEXT)
     if name is None:
-        raise UnsupportedOptionError(f"{where}: a data set without a name.")
+        raise UnsupportedOptionError(f"{where}: the data set has no name. Add `name`.")
     where = f"{where} ({name})"
     section = Section(raw, where)
     texts = {

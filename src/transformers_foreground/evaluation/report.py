@@ -1,4 +1,4 @@
-"""The report of an evaluation: one HTML file with everything in it, and no script."""
+"""The report of an evaluation: one HTML file with everything in it and no script."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ from transformers_foreground.evaluation.tables import (
 
 NAME: Final = "report.html"
 _COLUMNS: Final = ("key", "error", "empty_truth", "seconds", "doubt", "precision", "recall", "iou")
-_FAILURES: Final = 50  # most that are named
+_FAILURES: Final = 50  # most that are listed
 
 
 def write_report(output: str | Path, *, sheets: Sheets | None = None) -> Path:
-    """Write report.html for a finished run, from its summary and rows alone: no model and no image is read.
+    """Write report.html for a finished run, from its summary and rows; no model or image is read.
 
-    `evaluate(..., report=True)` gives it contact sheets, too, for which it makes some masks again.
+    `evaluate(..., report=True)` adds contact sheets, for which it makes some masks again.
 
     Args:
         output: Folder of the run.
-        sheets: Images to show: name of data set to sheets.
+        sheets: Name of data set to its contact sheets.
 
     Returns:
-        The file: HTML with styles, charts and images in it. It loads nothing, and has no script.
+        The file: HTML that contains its styles, charts and images, loads nothing and has no script.
 
     Raises:
-        UnsupportedOptionError: The folder holds no finished run.
+        UnsupportedOptionError: The run is not finished, or its files cannot be read.
     """
     output = Path(output)
     summary = Summary.read(output)
@@ -73,7 +73,7 @@ _Done = Mapping[tuple[str, str], Finished]
 
 
 def _contents(summary: Summary, done: _Done, sheets: Sheets) -> dict[str, Any]:
-    """Return what the template shows."""
+    """Return the template's variables."""
     datasets = by_dataset(summary)
     first = next(iter(datasets.values()))
     images = _counted(sum(scores[0].images for scores in datasets.values()), "image")
@@ -99,7 +99,7 @@ def _counted(number: int, what: str) -> str:
 
 
 def _facts(summary: Summary, done: _Done) -> list[tuple[str, str]]:
-    """Return when and on what machines rows were measured, with what, and when the report was made."""
+    """Return when, on which machines and with which versions rows were measured, and when the report was made."""
     machines: dict[str, None] = {}
     times = []
     for finished in done.values():
@@ -135,9 +135,9 @@ def _model(number: int, label: str, job: Mapping[str, Any]) -> dict[str, str]:
 def _section(
     summary: Summary, scores: Sequence[Score], finished: Sequence[tuple[str, Finished]], sheets: Sequence[Any]
 ) -> dict[str, Any]:
-    """Return what is shown of one data set."""
+    """Return the template's variables for one data set."""
     name = scores[0].dataset
-    seconds = [(label, rows.rows["seconds"][rows.rows["seconds"] > 0]) for label, rows in finished]  # NaN is not
+    seconds = [(label, rows.rows["seconds"][rows.rows["seconds"] > 0]) for label, rows in finished]  # leaves out NaN
     known = [times for _, times in seconds if len(times)]
     axis = Axis.over(np.concatenate(known)) if known else None
     failures = [

@@ -1,4 +1,4 @@
-"""Run a recipe: every model on every data set, shard by shard; then sum up."""
+"""Run a recipe: each model on each data set, shard by shard; then summarise."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from transformers_foreground.images.memory import memory_of
 from transformers_foreground.runtime.doubt import doubt
 from transformers_foreground.segmenter import Foreground, Segmenter
 
-COLUMNS = 2  # changes when rows get other columns: 2 has doubt
+COLUMNS = 2  # version of the rows' columns
 OnRow = Callable[[Mapping[str, Any]], None]
 
 
@@ -48,26 +48,24 @@ def evaluate(
     """Measure models on data sets.
 
     Rows go to `output/rows/MODEL--DATASET/shard-NNNNNN.parquet`, one for each image; an image that cannot be read
-    or measured is a row with an error. A run that was stopped, or killed, goes on where it was: call it again. Once all
-    rows are there, summary.json, summary.md and summary.tex are written. New rows make an older report.html void: it
-    is deleted.
+    or measured is a row with an error. To continue a run that was stopped or killed, call this again. Once all rows
+    are there, summary.json, summary.md and summary.tex are written. A report.html of older rows is deleted.
 
     Args:
         recipe: A YAML file, its contents, or a recipe; see `recipes.read_recipe`.
         output: Folder for the results.
         data: What the recipe's paths are relative to; the working directory by default.
-        limit: Take only so many images of each data set.
-        part: `(i, n)`: do only every n-th shard, from the i-th (1 to n) on: n such runs, on machines that share
-            `output`, do all. Whichever ends last writes the summary.
+        limit: How many images of each data set to measure, in place of the recipe's own limits.
+        part: `(i, n)`: measure only every n-th shard, starting with the i-th (1 to n), so that n runs on machines
+            that share `output` measure all. The last to finish writes the summary.
         restart: Delete existing rows and start over.
         workers: Threads that read images and measure.
-        report: Write report.html, too, once all rows are there: tables, curves, times, and contact sheets, for which
-            some masks are made again.
+        report: Also write report.html: tables, curves, times, and contact sheets, for which some masks are made again.
         on_row: Called with each new row.
-        on_start: Called with the number of rows to be made.
+        on_start: Called with the number of rows to measure.
 
     Returns:
-        The summary of the rows that are there.
+        The summary of all rows so far.
 
     Raises:
         MissingExtraError: The extra [eval] is not installed.
@@ -81,14 +79,15 @@ def evaluate(
     if part is not None and not 1 <= part[0] <= part[1]:
         raise UnsupportedOptionError(f"part={part}: use (i, n) with i from 1 to n.")
     if part is not None and restart:
-        raise UnsupportedOptionError("restart would delete what the other parts did: use it without part.")
+        raise UnsupportedOptionError("restart would delete the rows of the other parts: use it without part.")
     folders = [job_folder(output, model.label, spec.name) for model in recipe.models for spec in recipe.datasets]
     if len({str(folder).lower() for folder in folders}) < len(folders):
         raise UnsupportedOptionError(
-            "Names of two models or data sets differ in signs or case alone, and would share a folder: rename one."
+            "The names of two models or data sets differ only in punctuation or case, and would share a folder: rename "
+            "one."
         )
     sources = {spec.name: open_source(spec, root) for spec in recipe.datasets}
-    models = [Segmenter(model.id, **model.options) for model in recipe.models]  # none is missing: say so now
+    models = [Segmenter(model.id, **model.options) for model in recipe.models]  # a missing one is reported now
     jobs = [
         [_job(recipe, model, segmenter, spec, sources[spec.name], output, restart) for spec in recipe.datasets]
         for model, segmenter in zip(recipe.models, models, strict=True)
@@ -153,7 +152,7 @@ def _share(missing: Sequence[int], part: tuple[int, int] | None) -> list[int]:
 
 
 def _run(job: _Job, segmenter: Segmenter, missing: Sequence[int], workers: int, on_row: OnRow | None) -> None:
-    """Make the rows of some shards, writing each shard once it is whole."""
+    """Measure the images of some shards; write each shard when it is complete."""
     shards = job.shards
     places = [i for shard in missing for i in shards.images(shard)]
     items = job.source.read(places)
@@ -173,7 +172,7 @@ def _run(job: _Job, segmenter: Segmenter, missing: Sequence[int], workers: int, 
 def _rows(
     segmenter: Segmenter, items: Iterator[Item], spec: DatasetSpec, workers: int
 ) -> Iterator[dict[str, Any] | ForegroundError]:
-    """Yield each image's row, in order, or why it has none."""
+    """Yield each image's row, in order, or its error."""
 
     def read(item: Item) -> Any:
         with _as_row(item.key):
@@ -194,7 +193,7 @@ def _rows(
 
 
 def row_of(mask: NDArray[np.uint8], truth: Truth, groups: Sequence[str]) -> dict[str, Any]:
-    """Return the values of one image's mask, uint8 (H, W), by some of `aggregates.GROUPS`."""
+    """Return the measures of one image's mask, uint8 (H, W), of some of `aggregates.GROUPS`."""
     prediction = mask / 255.0
     counted = truth.mask if truth.counted is None else truth.mask[truth.counted]
     row: dict[str, Any] = {"empty_truth": not counted.any()}
@@ -206,7 +205,7 @@ def row_of(mask: NDArray[np.uint8], truth: Truth, groups: Sequence[str]) -> dict
 
 @contextmanager
 def _as_row(key: str) -> Iterator[None]:
-    """Turn whatever goes wrong with an image into an error of ours, which becomes a row."""
+    """Turn any exception about an image into a `ForegroundError`, which becomes a row."""
     try:
         yield
     except ForegroundError:

@@ -1,4 +1,4 @@
-"""Whether the images that a model doubts are those where it is wrong."""
+"""Whether a model is wrong on the images where its doubt is high."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Selection:
-    """How well doubt ranks a model's images by their IoU with the truth. Images with an empty truth are left out.
+    """How well doubt ranks images by their IoU with the truth. Images with an empty truth are left out.
 
     Attributes:
-        images: How many images it is of.
-        aurc: Area under the risk-coverage curve, risk being 1 − IoU; less is better.
+        images: How many images were ranked.
+        aurc: Area under the risk-coverage curve, where risk is 1 − IoU; lower is better.
         aurc_random: The same in random order: the mean risk.
-        aurc_best: The same in the order of the risks themselves: no ranking has less.
-        spearman: Spearman's rank correlation of doubt and IoU; −1 is best, 0 is worthless; `None` where either is the
-            same for all images.
-        low: Lower end of its 95 % interval (bootstrap percentiles).
-        high: Upper end of its interval.
+        aurc_best: The same if images are ranked by the risk itself: the lowest possible.
+        spearman: Spearman's rank correlation of doubt and IoU, from −1 (best) to 1; `None` if doubt or IoU is the same
+            for all images.
+        low: Lower end of the 95 % interval of `spearman` (bootstrap percentiles).
+        high: Upper end of that interval.
     """
 
     images: int
@@ -51,13 +51,13 @@ def doubts_and_risks(rows: Columns) -> tuple[Values, Values]:
 def risk_coverage(doubts: Values, risks: Values) -> Values:
     """Return the mean risk of the k least doubtful images, for k from 1 to n: the risk at coverage k/n.
 
-    Geifman, El-Yaniv: Selective Classification for Deep Neural Networks, NeurIPS 2017. Of images with equal doubt each
-    counts as their mean, which is what any order of them gives on average. The mean of the curve is its area, AURC
+    Geifman, El-Yaniv: Selective Classification for Deep Neural Networks, NeurIPS 2017. Images of equal doubt all count
+    with their mean risk, the expectation over their orders. The mean of the curve is the area under it, AURC
     (Geifman, Uziel, El-Yaniv: Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers, ICLR 2019).
 
     Args:
-        doubts: What images are sorted by, float64, (n,).
-        risks: The loss of each image, float64 in [0, 1], (n,).
+        doubts: Doubt of each image, float64, (n,).
+        risks: Risk of each image, float64 in [0, 1], (n,).
 
     Returns:
         Float64, (n,).
@@ -69,7 +69,7 @@ def risk_coverage(doubts: Values, risks: Values) -> Values:
 
 
 def selection(rows: Columns, *, resamples: int, seed: int) -> Selection | None:
-    """Measure how well doubt ranks the images of one data set; `None` of fewer than two images."""
+    """Return how well doubt ranks the images of one data set; `None` if there are fewer than two."""
     doubts, risks = doubts_and_risks(rows)
     if len(risks) < 2:
         return None
@@ -90,7 +90,7 @@ def selection(rows: Columns, *, resamples: int, seed: int) -> Selection | None:
 
 
 def _spearman(first: Values, second: Values, axis: int = -1) -> Any:
-    """Return Spearman's correlation along the last axis: Pearson's of the ranks; 0 where one does not vary."""
+    """Return Spearman's correlation along the last axis: Pearson's of the ranks; 0 if one does not vary."""
     rank = need("scipy.stats").rankdata
     a, b = (ranks - ranks.mean(axis=-1, keepdims=True) for ranks in (rank(first, axis=-1), rank(second, axis=-1)))
     product, norm = (a * b).sum(axis=-1), np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))

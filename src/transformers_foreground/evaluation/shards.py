@@ -1,4 +1,4 @@
-"""Rows on disk: one Parquet file for each few images of a job, so that a killed run goes on where it stopped."""
+"""Rows on disk: a Parquet file for every few images, so that a killed run can continue."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from transformers_foreground.evaluation.machine import describe
 from transformers_foreground.evaluation.recipes import DatasetSpec
 
 _JOB: Final = "job.json"
-_MEASURED: Final = b"measured"  # key in a shard's metadata of what machine made it, and when
-_STALE: Final = 3600.0  # seconds after which the writer of a half-written file is taken to be dead
+_MEASURED: Final = b"measured"  # key in a shard's metadata: which machine measured it, and when
+_STALE: Final = 3600.0  # seconds after which an unfinished file counts as abandoned
 
 
 @dataclass(frozen=True)
 class Shards:
     """The rows of one job: one model on one data set.
 
-    Shard i holds the rows of images i · size to (i + 1) · size − 1. It is there whole or not at all.
+    Shard i holds the rows of images i · size to (i + 1) · size − 1. Files are written atomically.
 
     Attributes:
         folder: The job's folder.
         model: The model's label.
-        dataset: The data set that is measured.
+        dataset: The data set.
         keys: Names of all images, in order.
-        size: How many images a shard holds.
+        size: Images in each shard.
     """
 
     folder: Path
@@ -47,11 +47,11 @@ class Shards:
     size: int
 
     def begin(self, job: Mapping[str, Any], restart: bool = False) -> None:
-        """Make the folder, or check that what it holds belongs to the same job.
+        """Create the folder, or check that it belongs to the same job.
 
         Args:
-            job: All that decides the rows' values, ready for JSON.
-            restart: Delete the rows that are there.
+            job: Everything that determines the rows' values, ready for JSON.
+            restart: Delete existing rows first.
 
         Raises:
             UnsupportedOptionError: The folder holds rows of another job.
@@ -65,8 +65,8 @@ class Shards:
             changed = sorted(key for key in {*before, *job} if before.get(key) != job.get(key))
             if changed:
                 raise UnsupportedOptionError(
-                    f"{self.folder} holds rows of another run ({', '.join(changed)} differs). "
-                    "Choose another output, or restart."
+                    f"{self.folder} holds rows of another run (different: {', '.join(changed)}). Choose another output "
+                    "folder, or restart, which deletes them."
                 )
             for leftover in self.folder.glob(".*.part"):
                 if time.time() - leftover.stat().st_mtime > _STALE:
@@ -78,7 +78,7 @@ class Shards:
         return -(-len(self.keys) // self.size)
 
     def images(self, shard: int) -> range:
-        """Return the places of a shard's images."""
+        """Return the indices of a shard's images."""
         return range(shard * self.size, min((shard + 1) * self.size, len(self.keys)))
 
     def path(self, shard: int) -> Path:
@@ -86,7 +86,7 @@ class Shards:
         return self.folder / f"shard-{shard:06d}.parquet"
 
     def missing(self) -> list[int]:
-        """Return the shards that are not there, or are damaged."""
+        """Return the shards that are missing or damaged."""
         return [shard for shard in range(len(self)) if not self._whole(shard)]
 
     def _whole(self, shard: int) -> bool:
@@ -119,7 +119,7 @@ class Shards:
         )
 
     def write(self, shard: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write a shard, whole or not at all, and in its metadata what machine made it, and when."""
+        """Write a shard, atomically; its metadata say which machine measured it, and when."""
         pa, pq = need("pyarrow"), need("pyarrow.parquet")
 
         schema = self.schema()
@@ -133,7 +133,7 @@ class Shards:
         write_whole(self.path(shard), buffer.getvalue())
 
     def read(self) -> Columns:
-        """Return the columns of all rows that are there, in order; where a value is null, NaN."""
+        """Return the columns of all rows so far, in order; null becomes NaN."""
         pa, pq = need("pyarrow"), need("pyarrow.parquet")
 
         tables = [pq.read_table(self.path(shard)) for shard in range(len(self)) if self._whole(shard)]
@@ -148,7 +148,7 @@ class Finished:
     Attributes:
         job: What `Shards.begin` was given.
         rows: The columns of all rows, in order.
-        measured: For each shard that says so, what machine made it, and when.
+        measured: For each shard, if known: which machine measured it, and when.
     """
 
     job: Mapping[str, Any]
@@ -157,10 +157,10 @@ class Finished:
 
 
 def read_finished(folder: Path, names: Sequence[str]) -> Finished:
-    """Read some columns of a job from its folder alone; columns that it does not have are left out.
+    """Read some columns of a finished job from its folder; columns that it does not have are left out.
 
     Raises:
-        UnsupportedOptionError: Some are missing or damaged.
+        UnsupportedOptionError: Rows are missing or damaged.
     """
     pa, pq = need("pyarrow"), need("pyarrow.parquet")
 
@@ -171,9 +171,9 @@ def read_finished(folder: Path, names: Sequence[str]) -> Finished:
             there = pq.read_schema(path).names
             tables.append(pq.read_table(path, columns=[name for name in names if name in there]))
     except (OSError, ValueError) as error:
-        raise UnsupportedOptionError(f"{folder} cannot be read: {error}") from error
+        raise UnsupportedOptionError(f"{folder} cannot be read: {error}. Evaluate again, with restart.") from error
     if sum(map(len, tables)) != job["images"]:
-        raise UnsupportedOptionError(f"{folder} lacks rows. Evaluate again: what is there stays.")
+        raise UnsupportedOptionError(f"{folder} lacks rows. Evaluate again: existing rows are kept.")
     measured = [json.loads((table.schema.metadata or {}).get(_MEASURED, b"{}")) for table in tables]
     return Finished(job, _as_columns(pa.concat_tables(tables)), [entry for entry in measured if entry])
 
@@ -193,7 +193,7 @@ def _array(column: Any, name: str) -> Any:
 
 
 def job_folder(output: Path, model: str, dataset: str) -> Path:
-    """Return where the rows of a model on a data set go."""
+    """Return the folder of the rows of a model on a data set."""
     return output / "rows" / f"{_slug(model)}--{_slug(dataset)}"
 
 

@@ -1,4 +1,4 @@
-"""Images with their truth: from two folders, from Parquet files, or by `datasets`."""
+"""Images with their ground truth: from two folders, from Parquet files, or by `datasets`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from transformers_foreground.evaluation.recipes import DatasetSpec
 
 @dataclass(frozen=True)
 class Item:
-    """One image, not read yet.
+    """One image, not decoded yet.
 
     Attributes:
-        index: Its place in the data set.
+        index: Its index in the data set.
         key: Its name in the data set.
-        image: The image, as `images.decode` takes it.
-        truth: Its mask, as `images.decode` takes it.
-        bands: Its trimaps by name, as `images.decode` takes them.
-        error: Why there is nothing to read; `None` where there is.
+        image: The image, in a form that `images.decode` takes.
+        truth: Its mask, in such a form.
+        bands: Name of each band to its trimap, in such a form.
+        error: Why it cannot be read, or `None`.
     """
 
     index: int
@@ -36,7 +36,7 @@ class Item:
 
 
 class Source(Protocol):
-    """A data set whose keys are known.
+    """A data set.
 
     Attributes:
         keys: Names of all its images, in order.
@@ -45,14 +45,14 @@ class Source(Protocol):
     keys: Sequence[str]
 
     def read(self, indices: Sequence[int]) -> Iterator[Item]:
-        """Yield some images, by their places in `keys`, in ascending order."""
+        """Yield the images at these indices of `keys`, which ascend."""
 
 
 def open_source(spec: DatasetSpec, root: Path) -> Source:
     """Open a data set, whose paths are relative to `root`.
 
     Raises:
-        UnsupportedOptionError: It is not there, or holds nothing.
+        UnsupportedOptionError: It is missing or empty, or lacks a column or an image that the recipe names.
     """
     source: Source
     if spec.images is not None:
@@ -65,18 +65,18 @@ def open_source(spec: DatasetSpec, root: Path) -> Source:
     for option, names in (("only", spec.only), ("without", spec.without)):
         if absent := sorted(set(names) - set(keys)):
             raise UnsupportedOptionError(
-                f"{spec.name}, {option}: no image is called {absent[0]!r}.{nearest(absent[0], keys)} In YAML, put names "
-                "that begin with 0 in quotes."
+                f"{spec.name}, {option}: no image is called {absent[0]!r}.{nearest(absent[0], keys)} In YAML, names "
+                "that begin with 0 need quotes."
             )
     places = [i for i, k in enumerate(keys) if (not spec.only or k in spec.only) and k not in spec.without]
     places = places[: spec.limit]
     if not places:
-        raise UnsupportedOptionError(f"{spec.name}: no images with a truth found.")
+        raise UnsupportedOptionError(f"{spec.name}: no images are left to measure. Check only, without and the files.")
     return source if len(places) == len(keys) else _Part(source, places)
 
 
 class _Part:
-    """Some images of another source."""
+    """A subset of another source."""
 
     def __init__(self, source: Source, places: Sequence[int]) -> None:
         self.source = source
@@ -89,7 +89,7 @@ class _Part:
 
 
 class _Folders:
-    """Two folders (and one more for each trimap) with matching stems."""
+    """A folder of images, one of masks and one for each trimap; files that belong together have the same stem."""
 
     def __init__(self, spec: DatasetSpec, root: Path) -> None:
         assert spec.images is not None
@@ -99,7 +99,9 @@ class _Folders:
         bands = {name: band for name, band in spec.bands.items() if isinstance(band, str)}
         self.bands = {name: _by_stem(root / band, spec.name) for name, band in bands.items()}
         if not self.images.keys() & self.truths.keys():
-            raise UnsupportedOptionError(f"{spec.name}: no image in {spec.images} has the stem of one in {spec.truth}.")
+            raise UnsupportedOptionError(
+                f"{spec.name}: no image in {spec.images} has the same stem as a mask in {spec.truth}."
+            )
         self.keys: Sequence[str] = sorted(self.images.keys() | self.truths.keys())
 
     def read(self, indices: Sequence[int]) -> Iterator[Item]:
@@ -121,7 +123,9 @@ def _by_stem(folder: Path, name: str) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.is_file() and not path.name.startswith("."):
             if path.stem in found:
-                raise UnsupportedOptionError(f"{name}: {found[path.stem]} and {path.name} have the same stem.")
+                raise UnsupportedOptionError(
+                    f"{name}: {found[path.stem]} and {path.name} have the same stem: rename one."
+                )
             found[path.stem] = path
     return found
 

@@ -1,4 +1,4 @@
-"""How sure a figure is, and whether two models really differ: by scipy, seeded, with images as the units."""
+"""Confidence intervals of figures, and tests of differences, by scipy: seeded, with images as the units."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from transformers_foreground.evaluation.extras import need
 Values = NDArray[np.float64]
 Reduce = Callable[[Values], Values]
 
-_CELLS: Final = 4_000_000  # of the matrix of resamples × images that is in memory at a time
-_DIGITS: Final = 12  # sums in another order differ beyond these; what is equal must stay equal
+_CELLS: Final = 4_000_000  # most resamples × images in memory at a time
+_DIGITS: Final = 12  # rounds away what the order of a sum changes, so that equal figures stay equal
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Difference:
     """A paired comparison of two models.
 
     Attributes:
-        value: The first model's figure less the second's.
-        low: Lower end of its interval; NaN with fewer than two images.
-        high: Upper end of its interval.
+        value: The first model's figure minus the second's.
+        low: Lower end of its 95 % interval; NaN with fewer than two images.
+        high: Upper end of that interval.
         p: Two-sided p-value that there is no difference.
     """
 
@@ -38,12 +38,12 @@ class Difference:
 def interval(values: Values, reduce: Reduce, *, resamples: int = 2000, seed: int = 0) -> tuple[float, float]:
     """Return the 95 % bootstrap percentile interval of a figure.
 
-    Images are drawn anew, with replacement. Efron, Tibshirani: An Introduction to the Bootstrap, 1993, chapter 13.
+    Images are drawn with replacement. Efron, Tibshirani: An Introduction to the Bootstrap, 1993, chapter 13.
 
     Args:
-        values: One row an image, (n, k).
-        reduce: From means over images, (..., k), to figures, (...).
-        resamples: How often images are drawn.
+        values: One row an image, float64, (n, k).
+        reduce: Takes means over images, (..., k); returns figures, (...).
+        resamples: How many resamples to draw.
         seed: Seed of the draws.
 
     Returns:
@@ -56,18 +56,17 @@ def interval(values: Values, reduce: Reduce, *, resamples: int = 2000, seed: int
 def difference(first: Values, second: Values, reduce: Reduce, *, resamples: int = 2000, seed: int = 0) -> Difference:
     """Compare two models on the same images.
 
-    The interval is a paired bootstrap: both figures of each resample are of the same images. The p-value is of a
-    randomisation test: were there no difference, it would not matter which model gave which result, so results are
-    swapped between the models, image by image (Noreen: Computer-Intensive Methods for Testing Hypotheses, 1989): all
-    ways to do so where they are at most five times `resamples`, else as many at random, of which `p = 2 · (1 + #{as
-    extreme}) / (1 + R)` of the smaller tail (Phipson, Smyth, 2010). It supposes no distribution, and holds for maxima
-    over thresholds, too.
+    The interval is from a paired bootstrap: both figures of a resample are of the same images. The p-value is from a
+    randomisation test: if the models did not differ, swapping their results on any image would change nothing (Noreen:
+    Computer-Intensive Methods for Testing Hypotheses, 1989). All 2ⁿ ways of swapping are tried if these are at most
+    R = 5 · `resamples`, else R random ones, with `p = 2 · (1 + #{as extreme}) / (1 + R)` of the smaller tail (Phipson,
+    Smyth, 2010). No distribution is assumed, and the test is right for maxima over thresholds, too.
 
     Args:
-        first: One row an image, (n, k).
-        second: The same images' rows of the other model.
-        reduce: From means over images, (..., k), to figures, (...).
-        resamples: How often images are drawn.
+        first: One row an image, float64, (n, k).
+        second: The other model's rows of the same images.
+        reduce: Takes means over images, (..., k); returns figures, (...).
+        resamples: How many resamples to draw.
         seed: Seed of the draws.
     """
     both, count = np.concatenate([first, second]), len(first)
@@ -101,7 +100,7 @@ def smallest_p(images: int, resamples: int) -> float:
 def bootstrap(
     samples: tuple[NDArray[Any], ...], statistic: Callable[..., Values], resamples: int, seed: int
 ) -> tuple[float, float]:
-    """Return the 95 % percentile interval of a statistic of paired samples, (n,) each; NaN of fewer than two."""
+    """Return the 95 % percentile interval of a statistic of paired samples, (n,) each; NaN if n is below 2."""
     if len(samples[0]) < 2:
         return np.nan, np.nan
     found = need("scipy.stats").bootstrap(
@@ -118,7 +117,7 @@ def bootstrap(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values for how many they are. Holm: A Simple Sequentially Rejective Multiple Test Procedure, 1979."""
+    """Adjust p-values for multiple testing. Holm: A Simple Sequentially Rejective Multiple Test Procedure, 1979."""
     adjusted = [0.0] * len(p_values)
     largest = 0.0
     for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
@@ -128,7 +127,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _means(values: Values, places: NDArray[np.intp]) -> Values:
-    """Return the means of drawn rows: (..., k), of places (..., n). As a product of matrices, rows are not copied."""
+    """Return the means of the rows at `places`, (..., n), as (..., k). A matrix product saves copying the rows."""
     drawn = np.asarray(places, np.intp).reshape(-1, places.shape[-1])
     cells = drawn + np.arange(len(drawn))[:, None] * len(values)
     counts = np.bincount(cells.ravel(), minlength=len(drawn) * len(values)).reshape(len(drawn), len(values))

@@ -1,4 +1,4 @@
-"""Sum rows up: figures with intervals, and which models really differ."""
+"""Summarise rows: figures with intervals, and which differences between models are significant."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Figure:
     """One measure of one model on one data set.
 
     Attributes:
-        value: The figure; `None` where no image has a value.
+        value: The figure; `None` if no image has a value.
         low: Lower end of its 95 % interval.
-        high: Upper end of it.
-        images: How many images it is of.
+        high: Upper end of that interval.
+        images: How many images have a value.
     """
 
     value: float | None
@@ -49,11 +49,11 @@ class Score:
         model: The model's label.
         dataset: The data set's name.
         images: How many rows there are.
-        errors: How many of them have no values.
+        errors: How many of them have an error in place of values.
         empty: How many have an empty truth.
-        seconds: Median time of the model alone, each image. Models run one after another, beside whatever else the
-            machine does: the times of two models are not comparable.
-        selection: How well the model's doubt ranks the images; `None` where IoU is not measured.
+        seconds: Median time of the model alone for an image. Models run one after another while the machine may do
+            other work: do not compare the times of two models.
+        selection: How well the model's doubt ranks the images; `None` if IoU is not measured.
         measures: Name of measure to figure.
     """
 
@@ -76,15 +76,15 @@ class Comparison:
         measure: Name of the measure.
         first: Label of one model.
         second: Label of the other.
-        difference: The first's figure less the second's.
+        difference: The first's figure minus the second's.
         low: Lower end of the 95 % interval of the difference (paired bootstrap).
-        high: Upper end of it.
+        high: Upper end of that interval.
         p: p-value of the randomisation test.
         p_adjusted: The same, adjusted by Holm's method for all pairs compared by this measure on this data set.
-        real: Whether the adjusted p-value is below 0.05.
-        too_few: Whether so few images cannot give such a p-value, however much two models differ.
-        better: Label of the better one where the difference is real.
-        images: How many images it is of.
+        real: Whether the difference is significant: the adjusted p-value is below 0.05.
+        too_few: Whether so few images (or resamples) can never give such a p-value, however much two models differ.
+        better: Label of the better model if the difference is significant, else `None`.
+        images: How many images both models have values of.
     """
 
     dataset: str
@@ -104,14 +104,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Summary:
-    """What an evaluation found.
+    """The results of an evaluation.
 
     Attributes:
-        name: What the recipe is called.
-        complete: Whether all rows are there.
-        scores: Of each data set, of each model.
-        comparisons: Of each data set, of each pair of models.
-        notes: Name of data set to note.
+        name: The recipe's name.
+        complete: Whether all rows have been measured.
+        scores: One for each data set and model.
+        comparisons: One for each data set, pair of models and measure.
+        notes: Name of data set to its note.
         about: Versions, seed and number of resamples.
     """
 
@@ -124,7 +124,7 @@ class Summary:
 
     @property
     def errors(self) -> int:
-        """How many rows have no values."""
+        """How many rows have an error in place of values."""
         return sum(score.errors for score in self.scores)
 
     def score(self, model: str, dataset: str) -> Score:
@@ -132,7 +132,7 @@ class Summary:
         return next(score for score in self.scores if (score.model, score.dataset) == (model, dataset))
 
     def to_json(self) -> str:
-        """Return the summary as JSON, with null where there is no value."""
+        """Return the summary as JSON; a value that is not known is null."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def to_markdown(self) -> str:
@@ -140,7 +140,7 @@ class Summary:
         return markdown(self)
 
     def to_latex(self) -> str:
-        """Return tables in LaTeX, for the package booktabs."""
+        """Return tables in LaTeX, which need the package booktabs."""
         return latex(self)
 
     def write(self, folder: Path) -> None:
@@ -153,7 +153,7 @@ class Summary:
         """Read summary.json.
 
         Raises:
-            UnsupportedOptionError: There is none, or it is of another version.
+            UnsupportedOptionError: It is missing, or another version wrote it.
         """
         path = folder / "summary.json"
         try:
@@ -171,13 +171,13 @@ class Summary:
             comparisons = [Comparison(**comparison) for comparison in raw["comparisons"]]
             return cls(**{**raw, "scores": tuple(scores), "comparisons": tuple(comparisons)})
         except FileNotFoundError as error:
-            raise UnsupportedOptionError(f"{folder} holds no finished evaluation: there is no summary.json.") from error
+            raise UnsupportedOptionError(f"{folder} has no summary.json: the evaluation is not finished.") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UnsupportedOptionError(f"{path} cannot be read: {error}. Evaluate again.") from error
 
 
 def summarise(recipe: Recipe, jobs: Sequence[Shards]) -> Summary:
-    """Sum up the rows that are there of each model on each data set."""
+    """Summarise all rows so far."""
     from importlib.metadata import version
 
     scores, comparisons = [], []
@@ -233,7 +233,7 @@ def _comparisons(
 
 
 def _by_measure(dataset: str, rows: dict[str, Columns], measure: Aggregate, recipe: Recipe) -> list[Comparison]:
-    """Compare all pairs by one measure: a family for Holm's method."""
+    """Compare all pairs of models by one measure; these are the family of Holm's method."""
     found = []
     for first, second in recipe.pairs():
         a, b = _paired(measure, rows[first], rows[second])
@@ -266,7 +266,7 @@ def _by_measure(dataset: str, rows: dict[str, Columns], measure: Aggregate, reci
 
 
 def _paired(measure: Aggregate, first: Columns, second: Columns) -> tuple[Any, Any]:
-    """Return the values of the images that both models have values of."""
+    """Return both models' values, of the images that have one of each model."""
     places = {index: i for i, index in enumerate(second["index"])}
     both = [(i, places[index]) for i, index in enumerate(first["index"]) if index in places]
     a = measure.values(first)[[i for i, _ in both]] if both else np.empty((0, 1))

@@ -1,4 +1,4 @@
-"""A summary as tables, in Markdown and in LaTeX: measures down, models across, the best in bold."""
+"""A summary as tables in Markdown and LaTeX: a row for each measure, a column for each model, the best in bold."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from transformers_foreground.evaluation.summary import Comparison, Figure, Score, Summary
 
 STATISTICS: Final = (
-    "Figures are with 95 % percentile intervals of {resamples} bootstrap resamples of the images (seed {seed}). A "
-    "difference is called real where the p-value of a paired randomisation test is below 0.05, adjusted by Holm's "
-    "method for the pairs of models that are compared by the same measure on the same data set: each measure is a "
-    "family of its own. “Too few images” means that so few, or so few resamples, cannot show any difference. “–” means "
-    "that no image has a value: the measure is not defined there, or all rows are errors."
+    "In brackets: 95 % percentile intervals of {resamples} bootstrap resamples of the images (seed {seed}). A "
+    "difference is called real if it is significant: the p-value of a paired randomisation test is below 0.05 after "
+    "Holm's adjustment for all pairs of models that are compared by the same measure on the same data set (each "
+    "measure is a family of its own). “Too few images” means that so few, or so few resamples, cannot show any "
+    "difference. “–” means that no image has a value: the measure is not defined there, or all rows are errors."
 )
 VERSIONS: Final = (
     "transformers-foreground {transformers_foreground}, pysodmetrics {pysodmetrics} (normalize=False), onnxruntime "
     "{onnxruntime}."
 )
-SECONDS: Final = "seconds per image, model alone (models ran one after another: not comparable)"
-AURC: Final = "AURC of 1 − IoU, images by doubt ↓ (random order; best order)"
+SECONDS: Final = "seconds per image, model alone (models ran one after another: do not compare)"
+AURC: Final = "AURC of 1 − IoU, images ranked by doubt ↓ (random order; best order)"
 SPEARMAN: Final = "Spearman of doubt and IoU ↓"
 
 
@@ -43,11 +43,11 @@ def by_dataset(summary: Summary) -> dict[str, list[Score]]:
 
 
 def about_rows(scores: Sequence[Score]) -> str:
-    """Return one line on images, errors and empty truths."""
+    """Return a sentence on the numbers of images, errors and empty truths."""
     parts = [f"{scores[0].images} images"]
     for score in scores:
         if score.errors:
-            parts.append(f"{score.errors} without values by {score.model}")
+            parts.append(f"{score.errors} failed with {score.model}")
     if scores[0].empty:
         parts.append(f"{scores[0].empty} with an empty truth (F, IoU: 0 by definition)")
     return ", ".join(parts) + "."
@@ -71,7 +71,7 @@ def _rows(
 
 
 def best_value(figures: Sequence[Figure], higher: bool) -> float | None:
-    """Return the value to set in bold; `None` where all are the same, or only one is known."""
+    """Return the value to set in bold; `None` if all are equal, or only one is known."""
     known = {figure.value for figure in figures if figure.value is not None}
     return (max if higher else min)(known) if len(known) > 1 else None
 
@@ -85,7 +85,7 @@ def _figure(figure: Figure, digits: int) -> str:
 
 
 def comparison_row(comparison: Comparison) -> list[str]:
-    """Return a comparison's cells, below `HEADINGS`."""
+    """Return the cells of a comparison, under `HEADINGS`."""
     digits = aggregate_of(comparison.measure).digits
     span = "–"
     if comparison.low is not None and comparison.high is not None:
@@ -112,7 +112,7 @@ HEADINGS = ("measure", "difference", "95 % interval", "p (Holm)", "real?")
 
 
 def selection_rows(scores: Sequence[Score]) -> list[list[str]]:
-    """Return two rows on how well each model's doubt ranks the images; none where IoU is not measured."""
+    """Return two rows on how well each model's doubt ranks the images; none if IoU is not measured."""
     if not any(score.selection for score in scores):
         return []
     return [
@@ -136,11 +136,11 @@ def _spearman(selection: Selection | None) -> str:
 
 
 def markdown(summary: Summary) -> str:
-    """Return a summary in Markdown. Names and notes are escaped: nothing in them is markup."""
+    """Return a summary in Markdown, with names and notes escaped."""
     about = STATISTICS.format(**summary.about), VERSIONS.format(**summary.about)
     parts = [f"# {_plain(summary.name)}", " ".join(about)]
     if not summary.complete:
-        parts.append("**Not complete: rows are missing.**")
+        parts.append("**Not complete: some rows are not measured yet.**")
     for dataset, scores in by_dataset(summary).items():
         note = " ".join(filter(None, [summary.notes.get(dataset), about_rows(scores)]))
         parts += [f"## {_plain(dataset)}", _plain(note)]
@@ -150,12 +150,12 @@ def markdown(summary: Summary) -> str:
         parts.append(_markdown_table(["", *(_plain(score.model) for score in scores)], table))
         for (first, second), compared in pairs(summary, dataset).items():
             rows = [list(map(_plain, comparison_row(comparison))) for comparison in compared]
-            parts += [f"### {_plain(first)} less {_plain(second)}", _markdown_table(HEADINGS, rows)]
+            parts += [f"### {_plain(first)} minus {_plain(second)}", _markdown_table(HEADINGS, rows)]
     return "\n\n".join(parts) + "\n"
 
 
 def _plain(text: str) -> str:
-    """Escape what HTML or Markdown would take for markup."""
+    """Escape what HTML or Markdown would read as markup."""
     return (
         escape(text, quote=False).translate({ord(sign): f"&#{ord(sign)};" for sign in "|`*\\~"}).replace("](", "]&#40;")
     )
@@ -196,7 +196,7 @@ def latex(summary: Summary) -> str:
         for (first, second), compared in pairs(summary, dataset).items():
             parts.append(
                 _latex_table(
-                    f"{dataset}: {first} less {second}.",
+                    f"{dataset}: {first} minus {second}.",
                     list(map(_tex, HEADINGS)),
                     [[_tex(cell) for cell in comparison_row(comparison)] for comparison in compared],
                 )
@@ -205,7 +205,7 @@ def latex(summary: Summary) -> str:
 
 
 def _latex_table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    # Braces around the first cell: one that begins with a bracket would be taken as an argument of \\.
+    # Braces around the first cell: a bracket at its beginning would be an argument of the \\ before.
     body = [rf"    {{{row[0]}}} & {' & '.join(row[1:])} \\" for row in rows]
     return "\n".join(
         [
