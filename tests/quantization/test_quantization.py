@@ -46,7 +46,7 @@ from transformers_foreground.quantization.report import report, table
 from transformers_foreground.quantization.samples import fingerprint, samples
 from transformers_foreground.quantization.sensitivity import parts, rank
 from transformers_foreground.quantization.simplify import simplify
-from transformers_foreground.quantization.weight_rounding import balanced, nearest, steps
+from transformers_foreground.quantization.weight_rounding import balanced, steps
 from transformers_foreground.segmenter import Segmenter
 
 SIDE = 32
@@ -252,7 +252,8 @@ def test_balanced_rounding_keeps_each_kernels_sum(seed: int, channels: int, kern
     levels = rounded / step[..., None, None]
     np.testing.assert_allclose(levels, np.round(levels), atol=1e-9)
     np.testing.assert_allclose(steps(rounded), steps(weights))
-    before = np.abs((nearest(weights) - weights).sum(axis=(2, 3)))
+    nearest = np.round(weights / step[..., None, None]) * step[..., None, None]
+    before = np.abs((nearest - weights).sum(axis=(2, 3)))
     after = np.abs((rounded - weights).sum(axis=(2, 3)))
     assert (after <= np.maximum(before, step / 2) + 1e-9).all()
     assert (np.abs(rounded - weights) <= step[..., None, None] + 1e-9).all()
@@ -398,7 +399,7 @@ def test_refusals_come_before_any_work(model: Path, tmp_path: Path, monkeypatch:
     for images, options, message in wrong:
         with pytest.raises(UnsupportedOptionError, match=message):
             quantize(model, images, **options)
-    with pytest.raises(UnsupportedOptionError, match=r"nobody/nothing is no folder here.*--output"):
+    with pytest.raises(UnsupportedOptionError, match=r"nobody/nothing is not a folder here.*--output"):
         quantize("nobody/nothing", some)
     assert not (model / "onnx" / "model_int8.onnx").exists()
 

@@ -1,8 +1,8 @@
 """Statistics of every channel of every activation, in bounded memory.
 
-ONNX Runtime's histogram collector keeps the activations of all images (19 GB for IS-Net at 1024×1024); here each
-image's are reduced to one histogram a channel and dropped, and the graph is run in slices if even one image's
-would be too many.
+ONNX Runtime's histogram collector keeps the activations of all images (19 GB for IS-Net at 1024×1024). Here those of
+each image become one histogram a channel and are dropped; the graph is run in slices if those of one image are too
+many.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ SLICE_BYTES: Final = 1 << 30
 class ChannelHistogram:
     """Histograms of the absolute values of a tensor's channels.
 
-    The range of each is a power of two that doubles, two bins becoming one, when a larger value comes: so the result
-    does not depend on the order of the images, and no image is needed twice.
+    The range of each is a power of two. It doubles, and pairs of bins are merged, when a larger value comes. So the
+    result does not depend on the order of the images, and each is read once.
 
     Attributes:
         counts: Values per bin, int64, shape (C, bins).
-        upper: Upper end of each channel's range, a power of two; 0 until a value other than 0 has come.
+        upper: Upper end of each channel's range, a power of two; 0 as long as all values are 0.
         lowest: Smallest value of each channel.
         highest: Largest value of each channel.
     """
@@ -55,7 +55,7 @@ class ChannelHistogram:
             self.counts[channel] += np.bincount(np.minimum(index, bins - 1), minlength=bins)
 
     def _grow(self, channel: int, largest: float) -> None:
-        """Make a channel's range hold a value."""
+        """Double a channel's range until it holds a value."""
         if largest <= self.upper[channel]:
             return
         wanted = 2.0 ** np.ceil(np.log2(max(largest, 2.0**-100)))
@@ -75,7 +75,7 @@ class ChannelHistogram:
 
 
 def exposed(model: Any, names: Sequence[str]) -> bytes:
-    """Return a graph, serialised, that gives these tensors as its only outputs."""
+    """Return a graph, serialised, with these tensors as its only outputs."""
     import onnx
 
     copy = onnx.ModelProto()
@@ -102,11 +102,11 @@ def open_session(data: bytes) -> Any:
     try:
         return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
-        raise InvalidModelError(f"ONNX Runtime cannot open the graph that was made: {error}") from error
+        raise InvalidModelError(f"ONNX Runtime cannot open the changed graph: {error}") from error
 
 
 def slices(model: Any, names: Sequence[str], limit: int = SLICE_BYTES) -> list[list[str]]:
-    """Divide tensors into runs of at most `limit` bytes each (at least one tensor); unknown shapes count as half."""
+    """Divide tensors into groups of at most `limit` bytes (or one tensor); unknown shapes count as half of it."""
     sizes = {}
     for value in model.graph.value_info:
         dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim]

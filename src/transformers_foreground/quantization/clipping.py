@@ -1,4 +1,4 @@
-"""Where to clip: from histograms to the largest value that each channel may keep."""
+"""Where to clip: the largest absolute value that each channel keeps, from its histogram."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STEPS = 64
 
 
 def percentile(histogram: ChannelHistogram, percent: float) -> NDArray[np.float64]:
-    """Return for each channel the value below which `percent` of its absolute values lie, never above its largest."""
+    """Return for each channel this percentile of its absolute values, at most the largest of them."""
     counts = histogram.counts
     wanted = counts.sum(axis=1, keepdims=True) * (percent / 100)
     position = (np.cumsum(counts, axis=1) < wanted).sum(axis=1) + 1
@@ -21,9 +21,9 @@ def percentile(histogram: ChannelHistogram, percent: float) -> NDArray[np.float6
 def least_squares(histogram: ChannelHistogram) -> NDArray[np.float64]:
     """Return for each channel the clipping point with the least expected squared error.
 
-    The error of clipping at `t` is `Σ_{|x|>t} (|x| − t)²` plus `(t / 255)² / 12` for each value inside that is not
-    zero. Source: Banner, Nahshan, Soudry, "Post training 4-bit quantization of convolutional networks", NeurIPS 2019,
-    section 3, with the measured histogram in place of their Laplace distribution.
+    The error of clipping at `t` is `Σ_{|x|>t} (|x| − t)²` plus `(t / 255)² / 12` for each other value that
+    is not zero. Source: Banner, Nahshan, Soudry, "Post training 4-bit quantization of convolutional networks", NeurIPS
+    2019, section 3, with the measured histogram in place of their Laplace distribution.
     """
     counts = histogram.counts.astype(np.float64)
     bins = counts.shape[1]

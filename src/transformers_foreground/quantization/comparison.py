@@ -1,4 +1,4 @@
-"""Run images through two graphs, compare what comes out, and time both."""
+"""Run images through the fp32 and the quantised graph; compare their planes, and time both."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from transformers_foreground.runtime.sessions import forward, session_options
 from transformers_foreground.segmenter import Prepared, Ran, Segmenter
 
 Plane = NDArray[np.float32]
-_ROUNDS: Final = 7  # of timing
+_ROUNDS: Final = 7  # of timing, after one that is not counted
 
 
 def plane_of(session: Any, prepared: Prepared) -> Plane:
@@ -39,12 +39,12 @@ def plane_of(session: Any, prepared: Prepared) -> Plane:
 def level_value(level: int, segmenter: Segmenter) -> float:
     """Return the input value of an image of one gray level, in the channel farthest from 0."""
     values = segmenter.prepare(np.full((8, 8, 3), level, np.uint8)).pixel_values[0]
-    middle = values[:, values.shape[1] // 2, values.shape[2] // 2]  # enlarging may darken edges
+    middle = values[:, values.shape[1] // 2, values.shape[2] // 2]  # resampling may darken the edges
     return float(middle[np.argmax(np.abs(middle))])
 
 
 def compared(name: str, plane: Plane, other: Plane) -> ImageFigures:
-    """Return the figures of an image: how far a plane is from fp32's, which comes first."""
+    """Return how far a plane (`other`) is from fp32's (`plane`)."""
     full = bool(np.mean(plane > 0.5) >= NEARLY_EMPTY)
     return ImageFigures(
         name=name,
@@ -54,12 +54,12 @@ def compared(name: str, plane: Plane, other: Plane) -> ImageFigures:
 
 
 class Comparison:
-    """Images with their fp32 planes, with which any number of quantised graphs is compared.
+    """Images with their fp32 planes, to compare any number of quantised graphs with.
 
-    Planes are kept (4 MB each at 1024×1024), inputs are made again.
+    Planes are kept (4 MB each at 1024×1024); inputs are prepared again each time.
 
     Attributes:
-        samples: The images that are compared.
+        samples: The images.
     """
 
     def __init__(self, samples: Sequence[Sample], segmenter: Segmenter, session: Any, track: Track) -> None:
@@ -74,12 +74,12 @@ class Comparison:
             advance()
 
     def inputs(self) -> Iterator[Prepared]:
-        """Yield each image, ready for the graph."""
+        """Yield each image, prepared for the graph."""
         for sample in self.samples:
             yield self._segmenter.prepare(sample.read())
 
     def _against_truth(self, sample: Sample, prepared: Prepared, plane: Plane) -> tuple[float, float] | None:
-        """Return S-measure and MAE of the mask at the image's own size."""
+        """Return S-measure and MAE of the mask at the image's own size; `None` if there is no true mask."""
         truth = sample.ground_truth(prepared.image.height, prepared.image.width)
         if truth is None:
             return None
@@ -104,10 +104,10 @@ class Comparison:
         return result
 
     def with_noise(self, session: Any) -> list[ImageFigures]:
-        """Return the figures of fp32 itself on inputs with uniform noise: how steady its masks are.
+        """Return the figures of fp32 itself on noisy inputs: how much its masks change if nothing visible does.
 
         Args:
-            session: The fp32 graph. Its inputs are off by up to half a level of an 8-bit image of the model's size.
+            session: The fp32 graph. The noise is uniform, of up to half a level of an 8-bit image of the model's size.
         """
         generator = np.random.default_rng(0)
         half = abs(level_value(1, self._segmenter) - level_value(0, self._segmenter)) / 2
@@ -119,7 +119,7 @@ class Comparison:
         return result
 
     def subset(self, indices: Sequence[int]) -> Comparison:
-        """Return a comparison on some of the images only."""
+        """Return a comparison on some of the images."""
         result = copy.copy(self)
         result.samples = [self.samples[i] for i in indices]
         result._planes = [self._planes[i] for i in indices]
@@ -128,10 +128,10 @@ class Comparison:
 
 
 def speed_ratio(first: bytes, second: bytes, prepared: Prepared) -> tuple[float, float, float]:
-    """Time two graphs in turn (A B A B ...), since a machine that others use too slows down both alike.
+    """Time two graphs in turn (A B A B ...), so that other load on the machine slows down both alike.
 
     Returns:
-        The least seconds of the first, the least of the second, and the median of the rounds' ratios.
+        The shortest time of the first in seconds, that of the second, and the median over rounds of first / second.
     """
     import onnxruntime as ort
 

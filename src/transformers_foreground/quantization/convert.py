@@ -1,4 +1,4 @@
-"""From a float graph and ranges to a graph of QuantizeLinear and DequantizeLinear, by ONNX Runtime's QDQQuantizer."""
+"""Insert QuantizeLinear and DequantizeLinear into a float graph, by ONNX Runtime's QDQQuantizer."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def to_int8(model: Any, ranges: Mapping[str, tuple[float, float]], keep_float: S
 
     Args:
         model: A simplified `onnx.ModelProto`; it is not changed.
-        ranges: Smallest and largest value of each activation.
-        keep_float: Names of the nodes that stay as they are.
+        ranges: Name of each activation to its smallest and largest value.
+        keep_float: Names of the nodes that stay float.
 
     Returns:
         The QDQ graph. Source of the scheme: Jacob et al., "Quantization and Training of Neural Networks for Efficient

@@ -1,11 +1,11 @@
-"""Cross-layer equalisation: move scale from wide channels into the weights, exactly, so that one range fits all.
+"""Cross-layer equalisation: scale wide channels down and the weights that read them up, so that one range fits all.
 
 Conv, ReLU, max and average pooling, linear resizing and concatenation are positively homogeneous in each channel:
-`f(s·x) = s·f(x)` for `s > 0`. So a channel may be divided by `s` where a convolution writes it, if the convolutions
-that read it multiply by `s`. Source: Nagel, van Baalen, Blankevoort, Welling, "Data-Free Quantization Through Weight
-Equalization and Bias Correction", ICCV 2019, section 4.1, equations 7 to 9; here the scales come from calibrated
-activations, which is what per-tensor quantisation of activations suffers from, and chains go through concatenation and
-residual sums (channels that are added share one scale).
+`f(s·x) = s·f(x)` for `s > 0`. So a convolution may divide a channel by `s` if the convolutions that read it multiply
+it by `s`: the output of the graph is the same. Source: Nagel, van Baalen, Blankevoort, Welling, "Data-Free Quantization
+Through Weight Equalization and Bias Correction", ICCV 2019, section 4.1, equations 7 to 9. Two things differ here:
+scales come from calibrated activations, since it is these that have one range per tensor; and channels are followed
+through concatenations and residual sums (channels that are added share a scale).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Channels:
     """Which channels of which tensors must be scaled together.
 
     Attributes:
-        ids: For each activation of shape (B, C, ...), the group of each of its channels.
-        pinned: Groups that cannot be scaled: graph inputs and outputs, and what other operators read or write.
+        ids: Name of each activation of shape (B, C, ...) to the group of each of its channels, int64, (C,).
+        pinned: Groups that cannot be scaled: inputs and outputs of the graph, and what other operators read or write.
     """
 
     def __init__(self, model: Any) -> None:
@@ -95,7 +95,7 @@ class Channels:
         self._parent[high] = low
 
     def combine(self, values: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-        """Return for each group the largest of its channels' values; 0 where there is none."""
+        """Return for each group the largest of its channels' values; 0 if there is none."""
         result = np.zeros(self.count)
         for name, value in values.items():
             np.maximum.at(result, self.ids[name], value)
@@ -110,15 +110,15 @@ def attribute(node: Any, name: str, default: Any = None) -> Any:
 
 
 def rescale(model: Any, channels: Channels, scale: NDArray[np.float64]) -> Any:
-    """Divide each group of channels by its scale, in the weights of the convolutions around it.
+    """Divide each group of channels by its scale, by changing the weights of the convolutions around it.
 
     Args:
         model: A simplified `onnx.ModelProto`.
         channels: The groups of its channels.
-        scale: What to divide each group by, > 0; that of pinned groups is taken to be 1.
+        scale: Divisor of each group, > 0; pinned groups are left alone.
 
     Returns:
-        A model with the same output up to rounding.
+        A new model with the same output up to rounding.
     """
     import onnx
     from onnx import numpy_helper

@@ -9,18 +9,18 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-NEARLY_EMPTY: Final = 0.002
+NEARLY_EMPTY: Final = 0.002  # share of the pixels; the IoU of smaller masks is left out
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a quantised model must keep to count as safe.
+    """Limits that a quantised model must keep to count as safe.
 
     Attributes:
-        mean_difference: Largest mean |Δα| against fp32 over all images.
-        worst_iou: Smallest IoU of the masks at 0.5 against fp32, over all images whose fp32 mask is not nearly empty.
-        s_measure_drop: Most that the S-measure may fall on any set with truth.
-        images: Fewest held-out images that prove anything.
+        mean_difference: Most that α may differ from fp32 on average over all images.
+        worst_iou: Least IoU with fp32 of any image's mask at 0.5; images whose fp32 mask is nearly empty are left out.
+        s_measure_drop: Most that the S-measure may fall on any set with true masks.
+        images: Least number of held-out images with an IoU.
     """
 
     mean_difference: float = 0.01
@@ -35,10 +35,10 @@ class ImageFigures:
 
     Attributes:
         name: The image's set and name.
-        difference: Mean |Δα| against fp32, of planes of the model's size.
-        iou: Against fp32; `None` where fp32's mask has less than 0.2 % of the pixels.
-        s_measure: `(fp32, quantised)` at the size of the truth, or `None` without truth.
-        mae: Mean absolute error, of both as for `s_measure`.
+        difference: Mean |Δα| between the planes of fp32 and of the quantised graph.
+        iou: IoU of the two masks at 0.5; `None` if fp32's is nearly empty.
+        s_measure: `(fp32, quantised)`, of the masks at the image's own size; `None` without a true mask.
+        mae: Mean absolute error, in the same way.
     """
 
     name: str
@@ -73,7 +73,7 @@ def _rounded(value: Any) -> Any:
 
 
 def intersection_over_union(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Return |A ∩ B| / |A ∪ B| of two planes' masks at 0.5, 1 where both are empty."""
+    """Return |A ∩ B| / |A ∪ B| of two planes' masks at 0.5; 1 if both are empty."""
     first, second = a > 0.5, b > 0.5
     union = int(np.count_nonzero(first | second))
     return int(np.count_nonzero(first & second)) / union if union else 1.0
@@ -104,7 +104,7 @@ def summarise(images: Sequence[ImageFigures]) -> Figures:
 
 
 def failures(all_images: Figures, sets: Sequence[Figures], bounds: Bounds) -> list[str]:
-    """Return which bounds are not kept; an empty list means that the model is safe."""
+    """Return which bounds are not kept; none means that the model is safe."""
     result = []
     if all_images.images - all_images.nearly_empty < bounds.images:
         result.append(f"only {all_images.images - all_images.nearly_empty} images, {bounds.images} needed")

@@ -1,4 +1,4 @@
-"""What quantising gives: graphs with their figures, and what a whole run did."""
+"""Results of a run: the quantised graphs with their figures, and the file that was written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class Variant:
         bytes: Size of its file.
         figures: Over all held-out images.
         sets: Figures by set of images.
-        ratio: fp32's time over its, median of interleaved rounds, and least over least; `None` where not timed.
+        ratio: How many times as fast as fp32: median of interleaved rounds, and by the shortest times; `None` if not
+            timed.
         unkept: The bounds that it does not keep.
     """
 
@@ -37,18 +38,18 @@ class Variant:
 
 @dataclass
 class Outcome:
-    """What a run did.
+    """The result of a run.
 
     Attributes:
         path: The file that was written.
         method: How the graph was quantised.
         chosen: The graph that was written.
-        curve: All that were measured, `chosen` among them.
+        curve: All graphs that were measured, with `chosen`.
         source_bytes: Size of the fp32 file.
-        seconds: fp32's and the chosen graph's least time.
-        calibration: Number of images to calibrate on and to tune on.
-        wide: Tensors with the heaviest tails: name, largest value over the value that it is clipped at.
-        float_parts: What was left float by the search.
+        seconds: Shortest time of fp32 and of the chosen graph.
+        calibration: How many images were used to calibrate, and to choose.
+        wide: Tensors with the heaviest tails: name, and largest value over typical clipping point.
+        float_parts: Names of the parts that stay float.
     """
 
     path: Path
@@ -76,6 +77,6 @@ def by_set(images: Sequence[ImageFigures]) -> dict[str, Figures]:
 
 
 def judged(label: str, data: bytes, images: Sequence[ImageFigures], bounds: Bounds) -> Variant:
-    """Return a graph with its figures, and the bounds that it does not keep."""
+    """Summarise the images' figures of a graph, and check the bounds."""
     figures, sets = summarise(images), by_set(images)
     return Variant(label, len(data), figures, sets, None, failures(figures, list(sets.values()), bounds))

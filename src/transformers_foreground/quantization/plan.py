@@ -1,4 +1,4 @@
-"""Which tensors are watched, which nodes stay float, what range each activation gets."""
+"""Which tensors need statistics, which nodes stay float, and which range each activation gets."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Method:
         clip: How activations are clipped, channel by channel: `"max"`, `"percentile"` or `"mse"`.
         percent: Which percentile, from 50 to 100.
         equalise: Exponent of the equalisation: 0 leaves channels as they are, 1 gives all the same range.
-        balance: Whether weights are rounded so that each kernel's errors cancel.
-        float_ends: Whether the first convolution and what comes after the last one's input stay float.
+        balance: Whether weights are rounded so that the errors within each kernel cancel.
+        float_ends: Whether the first convolution, the last one and all after it stay float.
         keep_float: Names of more nodes that stay float.
     """
 
@@ -48,10 +48,10 @@ class Method:
 
 
 def ends(model: Any) -> list[str]:
-    """Return the convolutions on the graph's input, and the chain from its output back to the last convolution.
+    """Return the names of the convolutions that read the input, and of all nodes from the last convolution on.
 
-    The first has three input channels and costs little; its input's 256 levels lie between those of uint8. The last
-    gives logits, whose range is far wider than the part around 0 that decides the mask.
+    The first convolution has three input channels, so it costs little, and the 256 levels of its input do not match
+    those of uint8. The last gives logits, whose range is far wider than the part around 0 that decides the mask.
     """
     graph = model.graph
     start = {value.name for value in graph.input}
@@ -70,7 +70,7 @@ def ends(model: Any) -> list[str]:
 
 
 def watched(model: Any) -> list[str]:
-    """Return the tensors that need statistics: floats between operators, less those whose range follows from others."""
+    """Return the tensors that need statistics: float activations, except those whose range follows from others."""
     from onnx import TensorProto
 
     graph = model.graph
@@ -103,13 +103,13 @@ def activation_ranges(
     Args:
         model: Simplified `onnx.ModelProto`.
         histograms: Statistics of the tensors in `watched`.
-        limits: Where each channel of these is clipped.
-        factors: What each channel was divided by since the statistics were taken.
-        input_range: That of the graph's input.
+        limits: Name of each of these to the clipping points of its channels.
+        factors: Name of each of these to the divisors of its channels since the statistics were taken.
+        input_range: Range of the graph's input.
 
     Returns:
-        By name. What goes into a concatenation gets the range of what comes out, so that it is only copied; so does
-        what goes into a ReLU, and a resized tensor has its source's.
+        Name to smallest and largest value. Inputs of a concatenation get the range of its output, so that values are
+        only copied; so does the input of a ReLU, and a resized tensor gets the range of its source.
     """
     ranges = {value.name: input_range for value in model.graph.input}
     for name, histogram in histograms.items():
@@ -139,7 +139,7 @@ def apply(
     Args:
         model: The graph.
         histograms: Statistics of its `watched` tensors.
-        method: How it is done.
+        method: How to quantise it.
         input_range: Smallest and largest value of its input.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The whole way: simplify, calibrate, search, quantise, evaluate on held-out images, write."""
+"""All steps: simplify, calibrate, choose, quantise, evaluate on held-out images, write."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from transformers_foreground.atomic_write import write_whole
-from transformers_foreground.env import env
+from transformers_foreground.env import __version__, env
 from transformers_foreground.errors import UnsupportedOptionError
 from transformers_foreground.extras import need
 from transformers_foreground.quantization.figures import Bounds
@@ -17,9 +17,9 @@ from transformers_foreground.quantization.plan import Method
 from transformers_foreground.quantization.quantizer import Quantizer
 from transformers_foreground.quantization.samples import Sample, fingerprint, samples, spread
 
-FEWEST: Final = 8
-TUNING: Final = 12
-FORMAT: Final = 1
+FEWEST: Final = 8  # images to calibrate on
+TUNING: Final = 12  # most images to choose by
+FORMAT: Final = 1  # of the record in the file's metadata
 
 
 def quantize(
@@ -40,27 +40,28 @@ def quantize(
 ) -> Outcome:
     """Quantise a model's fp32 file to `onnx/model_int8.onnx`.
 
-    Whether there are enough images is checked first; then the model is downloaded, if it is not here.
+    The images are checked first; then the model is downloaded, if need be.
 
     Args:
         model: Repository id or folder.
         images: Folders or datasets to calibrate on; see `samples.samples`.
-        count: How many images to calibrate on. As many as 12 more of `images` choose between methods.
-        method: How to quantise; `None` chooses the percentile on the tuning images.
-        keep_float: How many parts of the graph to leave float (the most sensitive by their cost); their names, in a
-            list or with commas; or `"auto"`: as many as the tuning images need to keep the bounds, at most four.
-        evaluate: Folders to evaluate on, with masks or not. None of the images above is used again. Nothing given:
-            what is left of `images`.
-        evaluate_count: Most images to take of each folder, or of what is left.
-        curve: Also measure the naive methods and `model_quantized.onnx`, for the report.
-        bounds: What the model must keep to be marked as safe.
-        output: The file to write, if not the model's `onnx/model_int8.onnx`; needed for a model of the Hub.
-        say: Called with what happens, line by line.
-        track: Called with each stage that takes long and its number of images; what it returns is called after each.
+        count: How many images to calibrate on. Up to 12 more of `images` are used to choose the method.
+        method: How to quantise; by default the percentile is chosen on those images.
+        keep_float: How many parts of the graph to leave float (those that gain most for their cost); their names, as a
+            list or separated by commas; or `"auto"`: as many as are needed to keep the bounds, at most four.
+        evaluate: Folders to evaluate on, with or without masks; images that were used above are left out. By default
+            the rest of `images`.
+        evaluate_count: Most images to take of each folder, or of the rest.
+        curve: Also measure simpler methods and `model_quantized.onnx`, for the report.
+        bounds: Limits that the model must keep to be marked as safe.
+        output: The file to write; by default the model's `onnx/model_int8.onnx`. Needed for a model of the Hub.
+        say: Called with each line of progress.
+        track: Called with the name of each long stage and its number of images; returns a function that is called after
+            each image.
         progress_callback: Called with each step of a download; see `hub.progress`.
 
     Raises:
-        ModelNotFoundError: The model, or its fp32 file, is nowhere.
+        ModelNotFoundError: The model, or its fp32 file, is not found.
         UnsupportedOptionError: Too few images, a folder that is not there, or a model of the Hub without `output`.
         ImageError: An image or a mask cannot be read, or a mask has another size than its image.
         MissingExtraError: There are masks to judge by, and pysodmetrics is not installed.
@@ -100,7 +101,7 @@ def quantize(
     variant = job.variant(str(chosen), data, measured, bounds)
     record = {
         "format": FORMAT,
-        "tool": f"transformers-foreground {job.version}",
+        "tool": f"transformers-foreground {__version__}",
         "source": job.source,
         "method": asdict(chosen),
         "float_nodes": job.float_nodes(chosen),
@@ -134,15 +135,15 @@ def _check_target(model: str | Path, output: str | Path | None) -> None:
     """Refuse, before anything is downloaded, to write into the Hub's cache or over a folder."""
     if output is None and not any(Path(place).is_dir() for place in (model, Path(env.local_model_path) / model)):
         raise UnsupportedOptionError(
-            f"{model} is no folder here and comes from the Hub, in whose cache nothing should be added. Say where to "
-            "write with --output, for example --output model_int8.onnx."
+            f"{model} is not a folder here; it comes from the Hub, whose cache should not be written to. Say where to "
+            "write: --output model_int8.onnx, for example."
         )
     if output is not None and Path(output).is_dir():
         raise UnsupportedOptionError(f"{output} is a folder: give the file to write.")
 
 
 def _wanted(keep_float: int | str | Sequence[str]) -> int | str | Sequence[str]:
-    """Return what `keep_float` means: `"auto"`, a number, or a list of names."""
+    """Return `keep_float` as `"auto"`, a number, or a list of names."""
     if not isinstance(keep_float, str) or keep_float == "auto":
         return keep_float
     return int(keep_float) if keep_float.isdecimal() else [n.strip() for n in keep_float.split(",") if n.strip()]
@@ -158,7 +159,7 @@ def divide(images: Sequence[str | Path], count: int) -> tuple[list[Sample], list
     calibration: list[Sample] = []
     rest: list[list[Sample]] = []
     for source in images:
-        found = {sample.sha256: sample for sample in samples(source)}  # one of each, should files be the same
+        found = {sample.sha256: sample for sample in samples(source)}  # equal files count once
         for sample in calibration:
             found.pop(sample.sha256, None)
         taken = spread(list(found.values()), min(share, max(1, len(found) * 2 // 3)))
@@ -168,8 +169,8 @@ def divide(images: Sequence[str | Path], count: int) -> tuple[list[Sample], list
     if len(calibration) < FEWEST or not any(rest):
         raise UnsupportedOptionError(
             f"{', '.join(map(str, images)) or 'No folder'}: {len(calibration) + sum(map(len, rest))} different "
-            f"images are too few. Calibration takes {FEWEST} or more, and half as many again choose the method; 32 "
-            "and 12 are good."
+            f"images are too few. Calibration needs {FEWEST} or more, and choosing the method half as many again; "
+            "32 and 12 are good. Add images with --images."
         )
     tuning = [s for part in rest for s in spread(part, -(-min(TUNING, count // 2) // len(rest)))]
     hashes = {sample.sha256 for sample in tuning}

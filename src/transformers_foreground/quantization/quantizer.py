@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from transformers_foreground.env import __version__
 from transformers_foreground.errors import UnsupportedOptionError
 from transformers_foreground.hub.transfer import sha256_of
 from transformers_foreground.quantization import plan
@@ -31,12 +30,11 @@ MOST_PARTS: Final = 4
 
 
 class Quantizer:
-    """A model on its way to int8. Methods are called in the order in which they stand here.
+    """A model that is being quantised. Call the methods in the order in which they are defined.
 
     Attributes:
         source: Name, size and hash of the fp32 file.
         target: The file to write.
-        version: This package's version.
     """
 
     def __init__(
@@ -57,10 +55,9 @@ class Quantizer:
             "bytes": files.onnx.stat().st_size,
             "sha256": sha256_of(files.onnx),
         }
-        self.version = __version__
         self._say, self._track = say, track
         self._folder, self._stem = files.onnx.parent, files.onnx.stem
-        processing = self._segmenter.processing  # opened by its path first: refused if it keeps weights elsewhere
+        processing = self._segmenter.processing  # opens the file by its path: refused if its weights are elsewhere
         self._original = open_session(files.onnx.read_bytes())
         height, width = target_size(1, 1, processing) if "width" in (processing.size or {}) else (None, None)
         self._graph = simplify(onnx.load(files.onnx), height, width)
@@ -73,7 +70,7 @@ class Quantizer:
         say(f"Simplified: {len(self._graph.graph.node)} nodes, {removed} fewer.")
 
     def calibrate(self, samples: Sequence[Sample]) -> None:
-        """Take the statistics of all activations."""
+        """Collect the statistics of all activations."""
         inputs = (self._segmenter.prepare(sample.read()).pixel_values for sample in samples)
         advance = self._track("calibrating", len(samples))
         self._histograms = collect(self._graph, plan.watched(self._graph), inputs, progress=advance)
@@ -86,9 +83,9 @@ class Quantizer:
     def choose(
         self, samples: Sequence[Sample], method: Method | None, keep_float: int | str | Sequence[Part], bounds: Bounds
     ) -> tuple[Method, list[str]]:
-        """Choose how to quantise, by the tuning images, and which parts to leave float."""
+        """Choose how to quantise, and which parts to leave float, by the results on some images."""
         comparison = Comparison(samples, self._segmenter, self._original, self._track)
-        # Half-way to perfect: images that were not chosen by fare a little worse.
+        # Stricter than the bounds (half-way to 1): other images do a little worse than those that choose.
         limits = replace(bounds, images=0, worst_iou=(1 + bounds.worst_iou) / 2 - 0.005)
 
         def measure(candidate: Method) -> list[ImageFigures]:
@@ -107,7 +104,7 @@ class Quantizer:
         enough = keep_float == "auto" and not failures(summarise(images), [], limits)
         if wanted == 0 or enough or best.keep_float:
             return best, []
-        self._say("Looking for the parts that are worth leaving float.")
+        self._say("Measuring which parts gain most if they stay float.")
         ranked = self._ranked(comparison, best, images)
         names: list[str] = []
         for part, _ in ranked[:wanted]:
@@ -125,7 +122,7 @@ class Quantizer:
         """Return the parts of these names.
 
         Raises:
-            UnsupportedOptionError: There are no such parts.
+            UnsupportedOptionError: A part does not exist.
         """
         known = {part.name: part for part in parts(self._graph)}
         unknown = [name for name in names if name not in known]
@@ -136,7 +133,7 @@ class Quantizer:
     def _ranked(
         self, comparison: Comparison, method: Method, images: Sequence[ImageFigures]
     ) -> list[tuple[Part, float]]:
-        """Rank parts on the images that do worst, at most five."""
+        """Rank parts on the worst images, at most five."""
         order = sorted(range(len(images)), key=lambda i: loss([images[i]]), reverse=True)[:5]
         worst = comparison.subset(order)
 
@@ -149,7 +146,7 @@ class Quantizer:
         return ranked
 
     def compare_on(self, samples: Sequence[Sample]) -> None:
-        """Run fp32 over the held-out images."""
+        """Run fp32 on the held-out images."""
         self._held = Comparison(samples, self._segmenter, self._original, self._track)
 
     def images(self, data: bytes) -> list[ImageFigures]:
@@ -172,9 +169,9 @@ class Quantizer:
         return sorted({*method.keep_float, *(plan.ends(self._graph) if method.float_ends else ())})
 
     def with_record(self, data: bytes, record: Record) -> bytes:
-        """Return the graph with a record of how it was made in its metadata; the same arguments give the same bytes.
+        """Return the graph with a record of how it was made in its metadata. Equal arguments give equal bytes.
 
-        ONNX Runtime reads it back: `session.get_modelmeta().custom_metadata_map[KEY]`.
+        Read it with ONNX Runtime: `session.get_modelmeta().custom_metadata_map[KEY]`.
         """
         import onnx
 
@@ -184,13 +181,13 @@ class Quantizer:
         return bytes(model.SerializeToString(deterministic=True))
 
     def time(self, data: bytes) -> tuple[tuple[float, float], tuple[float, float]]:
-        """Return the least seconds of fp32 and of a graph; and the median and the least-by-least ratio."""
+        """Return the shortest seconds of fp32 and of a graph; and their ratio, median of rounds and by the shortest."""
         assert self._held is not None
         a, b, median = speed_ratio(self._float_bytes, data, next(self._held.inputs()))
         return (a, b), (median, a / b)
 
     def curve(self, chosen: Method, float_parts: Sequence[str], bounds: Bounds) -> list[Variant]:
-        """Measure what the chosen method is to be compared with, from the naive one on."""
+        """Measure simpler methods, to compare the chosen one with: the naive one first."""
         naive = Method("max", equalise=0, balance=False, float_ends=False)
         ends = replace(naive, float_ends=True)
         clipped = replace(ends, clip="percentile", percent=chosen.percent)
@@ -209,7 +206,7 @@ class Quantizer:
         others = [(str(m), self.quantised(m)) for m in dict.fromkeys(methods) if m != chosen]
         q8 = self._folder / f"{self._stem}_quantized.onnx"
         if q8.is_file():
-            open_graph(q8, installed_device("cpu"))  # by its path: refused if it keeps weights elsewhere
+            open_graph(q8, installed_device("cpu"))  # by its path: refused if its weights are elsewhere
             others.insert(0, (f"{q8.name} (as published)", q8.read_bytes()))
         assert self._held is not None
         noisy = self._held.with_noise(self._original)
@@ -220,7 +217,7 @@ class Quantizer:
         return result
 
     def widest(self, method: Method) -> list[tuple[str, float]]:
-        """Return the ten tensors whose largest value is farthest above what most of their channels are clipped at."""
+        """Return the ten tensors with the heaviest tails: largest value over the median channel's clipping point."""
         tails = []
         for name, histogram in self._histograms.items():
             limit = thresholds(histogram, "percentile", method.percent)

@@ -6,11 +6,11 @@ import os
 
 from transformers_foreground.quantization.figures import Bounds
 from transformers_foreground.quantization.outcome import Outcome, Variant
-from transformers_foreground.runtime.cpu import processor
+from transformers_foreground.runtime.cpu import processor, usable_cpus
 
 
 def table(outcome: Outcome) -> str:
-    """Return size, speed and accuracy of all that was measured, one row each."""
+    """Return a table of size, speed and accuracy, a row for each graph."""
     rows = [
         "| variant | MB | speed, × fp32 | mean \\|Δα\\| | worst image | IoU mean | IoU worst | safe |",
         "|---|---|---|---|---|---|---|---|",
@@ -45,7 +45,7 @@ def _truth_rows(variant: Variant) -> list[str]:
 
 
 def report(model: str, outcome: Outcome, command: str, minutes: float, bounds: Bounds) -> str:
-    """Return a page on a run, with the command that repeats it and the bounds that the model had to keep."""
+    """Return a page on a run, with the command that repeats it and the bounds."""
     figures = outcome.chosen.figures
     verdict = "keeps all of them" if outcome.safe else f"does not keep all of them ({'; '.join(outcome.chosen.unkept)})"
     lines = [
@@ -54,7 +54,7 @@ def report(model: str, outcome: Outcome, command: str, minutes: float, bounds: B
         f"Made by `{command}` in {minutes:.0f} minutes on {_machine()}. Do not edit.",
         "",
         f"Calibrated on {outcome.calibration[0]} images; method and float parts chosen on {outcome.calibration[1]} "
-        f"others; every figure below is from {figures.images} that neither saw. {figures.nearly_empty} of them have "
+        f"others; every figure below is from {figures.images} further ones. {figures.nearly_empty} of them have "
         "an fp32 mask of less than 0.2 % of the pixels: they count in |Δα|, not in IoU.",
         "",
         f"Bounds: mean |Δα| ≤ {bounds.mean_difference}, worst IoU ≥ {bounds.worst_iou} (masks at 0.5, against fp32, at "
@@ -63,19 +63,19 @@ def report(model: str, outcome: Outcome, command: str, minutes: float, bounds: B
         "",
         "## Speed and accuracy",
         "",
-        "Speed is `session.run` of fp32 (simplified) over that of the variant, run in turn (A B A B …): median of the "
-        f"rounds' ratios, and least time over least time in brackets. fp32's least: {outcome.seconds[0]:.2f} s; the "
-        f"chosen model's: {outcome.seconds[1]:.2f} s.",
+        "Speed is the time of `session.run` of fp32 (simplified) divided by that of the variant, run in turn (A B A B "
+        "…): median of the rounds, and in brackets by the shortest times. Shortest time of fp32: "
+        f"{outcome.seconds[0]:.2f} s; of the chosen model: {outcome.seconds[1]:.2f} s.",
         "",
         table(outcome),
         "",
-        "The row of fp32 itself, on inputs that differ by less than any 8-bit image can show, says how steady the "
-        "model's masks are: no 8-bit arithmetic can be asked for more than that.",
+        "The row of fp32 itself, on inputs that differ by less than an 8-bit image can show, says how much the model's "
+        "masks change by themselves: 8-bit arithmetic cannot do better.",
         "",
         "## Against the truth",
         "",
-        "S-measure as in PySODMetrics without min-max stretch, truth > 128; MAE against graded truth. Both of the mask "
-        "at the image's own size.",
+        "S-measure as in PySODMetrics without min-max stretch, truth > 128; MAE against the true mask's gray values. "
+        "Both at the image's own size.",
         "",
         "| variant | set | images | S fp32 | S int8 | ΔS | MAE fp32 | MAE int8 | mean \\|Δα\\| | worst IoU |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -83,8 +83,8 @@ def report(model: str, outcome: Outcome, command: str, minutes: float, bounds: B
         "",
         "## What clips",
         "",
-        "Tensors by largest value over the median channel's clipping point. One such channel takes the range of all "
-        "the others: with a single range they are left with a few of the 256 levels.",
+        "Tensors by their largest value over the median channel's clipping point. With one range for all channels, one "
+        "such channel would leave the others a few of the 256 levels.",
         "",
         "| tensor | largest / typical |",
         "|---|---|",
@@ -92,14 +92,14 @@ def report(model: str, outcome: Outcome, command: str, minutes: float, bounds: B
         "",
         "## How",
         "",
-        "1. Simplify: side outputs, shape arithmetic and casts go; the output is the same to the last bit.",
+        "1. Simplify: side outputs, shape arithmetic and casts are removed; the output is the same to the last bit.",
         "2. Statistics of every channel of every activation, one image at a time (`calibration.py`).",
-        "3. Cross-layer equalisation with what was measured, through concatenations and residual sums "
-        "(`equalization.py`): exact in float, and what makes one range per tensor enough.",
+        "3. Cross-layer equalisation by these statistics, through concatenations and residual sums "
+        "(`equalization.py`): exact in float, and then one range per tensor is enough.",
         "4. Clipping at a percentile of each channel, chosen on the tuning images.",
         "5. The first convolution stays float, and so does the last with its resize and sigmoid: the logits' range is "
         "far wider than the part around 0 that decides the mask.",
-        "6. Where the tuning images ask for it, the part of the graph that gains most for its cost stays float: "
+        "6. If the bounds need it, the parts of the graph that gain most for their cost stay float: "
         f"here {', '.join(outcome.float_parts) or 'none'}.",
         "7. ONNX Runtime's QDQQuantizer writes QDQ: int8 weights per output channel, uint8 activations, int32 biases.",
     ]
@@ -108,8 +108,6 @@ def report(model: str, outcome: Outcome, command: str, minutes: float, bounds: B
 
 def _machine() -> str:
     import onnxruntime as ort
-
-    from transformers_foreground.runtime.cpu import usable_cpus
 
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return f"{processor()} ({usable_cpus()} cores), onnxruntime {ort.__version__}{load}"

@@ -1,4 +1,4 @@
-"""Images for calibration and evaluation: a folder (with masks beside it or not), or a datasets name."""
+"""Images for calibration and evaluation: from a folder, with or without masks, or from a dataset of the Hub."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _DATASET: Final = re.compile(r"[\w.-]+/[\w.-]+")
 
 @dataclass(frozen=True)
 class Sample:
-    """An image that can be read again and again.
+    """An image, read each time it is needed.
 
     Attributes:
         name: Set and name, for reports.
-        sha256: Hash of the file, or of the pixels where there is none.
+        sha256: Hash of the file; of the pixels if it comes from a dataset.
         read: Returns the pixels, uint8 (H, W, 3).
-        truth: Its mask's file, or `None`.
+        truth: File of its true mask, or `None`.
     """
 
     name: str
@@ -57,9 +57,10 @@ def samples(source: str | Path, count: int | None = None, without: Collection[st
     """Find images.
 
     Args:
-        source: A folder, whose images lie in it or in its subfolder `im` (masks then in `gt`, with the same stem); or
-            the name of a dataset with an image column, with an optional split after a colon.
-        count: How many to take, spread evenly over the sorted names; `None` for all. Of a dataset, the first ones.
+        source: A folder with images in it, or in its subfolder `im` (and then masks in `gt`, with the same stems); or
+            the name of a dataset with an image column, and a split after a colon if need be.
+        count: How many to take, evenly spread over the sorted names; `None` for all. Of a dataset, the first ones, 256
+            by default.
         without: Hashes of images to leave out.
 
     Raises:
@@ -82,7 +83,7 @@ def samples(source: str | Path, count: int | None = None, without: Collection[st
 
 
 def _check_dataset(source: str) -> None:
-    """Ask the Hub for a dataset, unless this looks like a folder that is not there."""
+    """Check that the Hub has a dataset, unless this looks like a missing folder."""
     from huggingface_hub import HfApi
 
     folder, name = Path(source), source.partition(":")[0]
@@ -99,12 +100,12 @@ def _check_dataset(source: str) -> None:
         HfApi().dataset_info(name, timeout=10)
     except Exception as error:  # of the Hub's client, which changed its HTTP library more than once
         raise UnsupportedOptionError(
-            f"{source!r} is neither a folder here nor a dataset that the Hub gives: {' '.join(str(error).split())}"
+            f"{source!r} is neither a folder here nor a dataset of the Hub: {' '.join(str(error).split())}"
         ) from error
 
 
 def spread(found: Sequence[Sample], count: int | None) -> list[Sample]:
-    """Take `count` of a sequence, at even distances."""
+    """Return `count` samples, evenly spread; all if there are fewer or `count` is `None`."""
     if count is None or count >= len(found):
         return list(found)
     return [found[i * len(found) // count] for i in range(count)]
@@ -144,5 +145,5 @@ def _image_of(row: dict[str, Any]) -> Any:
 
 
 def fingerprint(found: Sequence[Sample]) -> str:
-    """Return one hash for a set of images, whatever their order."""
+    """Return one hash for a set of images in any order."""
     return hashlib.sha256("".join(sorted(sample.sha256 for sample in found)).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Which parts of a graph cost most accuracy, and how many of them to leave float."""
+"""Which parts of a graph gain most if they are left float."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from transformers_foreground.quantization.figures import ImageFigures
 
 @dataclass(frozen=True)
 class Part:
-    """Nodes that are kept float or quantised together.
+    """Nodes that are quantised, or left float, together.
 
     Attributes:
-        name: The module that they were exported from, or the node's own name.
-        nodes: Names of the nodes.
+        name: The module that they were exported from, or the name of a single node.
+        nodes: Their names.
         cost: Share of the graph's multiplications.
     """
 
@@ -29,7 +29,7 @@ class Part:
 def parts(model: Any) -> list[Part]:
     """Divide a graph by the outermost module in its nodes' names ("/stage6/rebnconv1/Conv" belongs to "stage6").
 
-    A graph without such names, or with one module around all, is divided into its single convolutions.
+    A graph with fewer than four such modules is divided into single convolutions.
     """
     shapes = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
@@ -57,9 +57,9 @@ def _scope(name: str) -> str:
 
 
 def loss(images: Sequence[ImageFigures]) -> float:
-    """Return one figure to compare candidates by: root mean square of 1 − IoU, plus mean |Δα|.
+    """Return one number to compare candidates by: root mean square of 1 − IoU, plus mean |Δα|.
 
-    The square makes the worst images count most, and is steadier than the single worst.
+    The square makes the worst images count most, and is less noisy than the single worst.
     """
     gaps = [1 - image.iou for image in images if image.iou is not None]
     spread = float(np.sqrt(np.mean(np.square(gaps)))) if gaps else 0.0
@@ -71,15 +71,15 @@ def rank(
     measure: Callable[[tuple[str, ...]], float],
     baseline: float,
 ) -> list[tuple[Part, float]]:
-    """Measure what leaving each part float gains, and sort by gain per cost.
+    """Measure how much leaving each part float gains, and sort by gain per cost.
 
     Args:
-        candidates: The parts to try, each on its own.
-        measure: Returns the loss of the graph that leaves these nodes float.
-        baseline: Its loss with none left float.
+        candidates: The parts to try, one at a time.
+        measure: Takes names of nodes; returns the loss if these are left float.
+        baseline: The loss if none is.
 
     Returns:
-        Parts that gain, with their gains. A part's cost counts from 2 % up, so that free ones do not win by that alone.
+        The parts that gain, and how much. 2 % are added to each cost, so that cheap parts do not win by that alone.
     """
     measured = [(part, baseline - measure(part.nodes)) for part in candidates]
     useful = [(part, gain) for part, gain in measured if gain > 0]

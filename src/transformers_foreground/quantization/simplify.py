@@ -1,4 +1,4 @@
-"""Reduce a graph to what its first output needs: no side outputs, no shape arithmetic, nothing that can be folded."""
+"""Reduce a graph to what its first output needs: without side outputs, shape arithmetic and constant parts."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ PER_CHANNEL: Final = 13  # the first opset whose DequantizeLinear has a scale fo
 
 
 def simplify(model: Any, height: int | None = None, width: int | None = None) -> Any:
-    """Return an equal graph with one output and without constant parts.
+    """Return an equivalent graph with one output and without constant parts.
 
-    Side outputs are cut off with the nodes that only they need. ONNX Runtime's basic optimisations (those that keep to
-    standard operators) then fold constants, and with a fixed input size shapes are constants too. An opset below 13
-    becomes 13, which quantisation by channel needs.
+    Side outputs are removed, with the nodes that only they need. ONNX Runtime's basic optimisations (which use standard
+    operators only) then fold constants; with a fixed input size these include shapes. An opset below 13 is raised to
+    13, which per-channel quantisation needs.
 
     Args:
         model: `onnx.ModelProto` with one image input. Not changed.
-        height: Fixes the input's height; `None` leaves it as it is.
-        width: Fixes the input's width.
+        height: Height to fix the input to; `None` leaves it as it is.
+        width: Width to fix the input to.
 
     Returns:
         The new `onnx.ModelProto`. Its first output has the same name.
@@ -59,7 +59,7 @@ def _opset(model: Any) -> int:
 
 
 def _pruned(model: Any) -> Any:
-    """Return a copy with the first output only, and only what it needs."""
+    """Return a copy with only the first output and what it needs."""
     from onnx import helper
 
     graph = model.graph
@@ -86,7 +86,7 @@ def _pruned(model: Any) -> Any:
 
 
 def in_order(nodes: Iterable[Any]) -> list[Any]:
-    """Sort nodes so that each comes after those that it reads from, else keeping their order."""
+    """Sort nodes so that each comes after those it reads from; otherwise keep their order."""
     nodes = list(nodes)
     producer = {name: i for i, node in enumerate(nodes) for name in node.output if name}
     done: set[int] = set()
@@ -107,7 +107,7 @@ def in_order(nodes: Iterable[Any]) -> list[Any]:
 
 
 def _fix_size(value: Any, height: int | None, width: int | None) -> None:
-    """Write a batch of one and the sides into an input's shape, where they are known."""
+    """Set an input's shape to a batch of one and this size, if given."""
     dims = value.type.tensor_type.shape.dim
     axes = (1, 2) if dims[3].dim_value == 3 and dims[1].dim_value != 3 else (2, 3)
     if height and width:

@@ -17,25 +17,20 @@ def steps(weights: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(largest > 0, largest / LEVELS, 1.0)
 
 
-def nearest(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Round to the nearest level, as ONNX Runtime does: output channels first, symmetric, one step a channel."""
-    step = steps(weights).reshape((-1,) + (1,) * (weights.ndim - 1))
-    return np.asarray(np.round(weights / step) * step)
-
-
 def balanced(weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Round so that each kernel's sum is off by half a step at most.
 
-    Neighbouring pixels of an activation are much alike, so a kernel's errors act through their sum above all. Rounding
-    to the nearest lets that sum wander by √(n/12) steps; here those weights that were rounded farthest in its direction
-    are rounded the other way, as many as it takes. Source: Guo et al., "SQuant: On-the-Fly Data-Free Quantization via
-    Diagonal Hessian Approximation", ICLR 2022, the kernel-wise flips of algorithm 1.
+    Neighbouring pixels of an activation are similar, so what matters most is the sum of a kernel's errors. Rounding to
+    the nearest level leaves it at about √(n/12) steps. Here as many weights as needed, of those that were rounded
+    farthest in its direction, are rounded the other way. Source: Guo et al., "SQuant: On-the-Fly Data-Free
+    Quantization via Diagonal Hessian Approximation", ICLR 2022, the kernel-wise flips of algorithm 1.
 
     Args:
         weights: Shape (O, I, ...).
 
     Returns:
-        Multiples of each output channel's step. Its largest weights stay, so that the step can be found again.
+        Multiples of each output channel's step, in the same shape. The largest weights are kept, so that the step
+        computed from the result is the same.
     """
     step = steps(weights).reshape(-1, 1, 1)
     exact = weights.reshape(*weights.shape[:2], -1) / step
@@ -52,7 +47,7 @@ def balanced(weights: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def round_weights(model: Any, keep_float: Collection[str]) -> Any:
-    """Return a float model whose convolutions, but for those to keep, have balanced weights on int8's levels."""
+    """Return a float model with balanced weights, on int8's levels, in all convolutions but those to keep float."""
     import onnx
     from onnx import numpy_helper
 
