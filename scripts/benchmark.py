@@ -1,9 +1,9 @@
-"""Measure this package against its peers: `python scripts/benchmark.py`. Needs IS-Net.
+"""Compare this package with its peers in speed and memory: `python scripts/benchmark.py`. Needs IS-Net.
 
 Peers are installed by pip and npm into build/bench/, and run the same ONNX file on the same images with the same
-number of threads; rounds are interleaved (A B C A B C). Results go to build/bench/results.json, section by section: a
-run that stopped goes on where it was. docs/benchmarks.md is written from that file (`--docs-only`: nothing else is
-done).
+number of threads; rounds are interleaved (A B C A B C). Results go to build/bench/results.json, section by
+section, and a run that was stopped continues from there. docs/benchmarks.md is written from that file; `--docs-only`
+does only this.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--again", action="append", default=[], choices=SECTIONS, help="measure this section anew")
     parser.add_argument("--fresh", action="store_true", help="measure everything anew")
     parser.add_argument("--peer", action="append", metavar="NAME", help="only peers whose name contains this")
-    parser.add_argument("--quick", action="store_true", help="one round of nearly nothing, to see that all works")
+    parser.add_argument("--quick", action="store_true", help="one short round, to see that everything works")
     parser.add_argument("--budget", type=float, default=40, metavar="MINUTES", help="begin nothing new after this")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of the warm section (default: %(default)s)")
     parser.add_argument("--folder", type=int, default=50, help="12-megapixel images (default: %(default)s)")
@@ -70,7 +70,7 @@ class Run:
         self.peers = [peer for peer in found if any(word in peer.name for word in wanted)]
         self.floor = next(peer for peer in self.peers if peer.floor)
         self.ours = [peer for peer in self.peers if peer.ours]
-        # What the command does by default, for what only ours is measured for.
+        # The command's default, for sections that measure only this package.
         self.best = next((p for p in self.ours if p.name == "ours auto"), self.ours[0])
         self.scenes = 1 if self.quick else 3
         self.photos = WORK / "photos"
@@ -80,7 +80,7 @@ class Run:
         }
 
     def __call__(self) -> None:
-        """Make the images, then do the sections that are asked for."""
+        """Make the images, then measure the chosen sections."""
         self.sizes = photos.sizes(self.photos, self.scenes)
         self.large = photos.many(self.photos, self.options.folder, 12, self.scenes if self.quick else 6)
         machine.settle()
@@ -109,7 +109,7 @@ class Run:
         self.state.measure("warm", "agreement", partial(sections.agreement, self.peers, self.sizes["2 MP"]))
 
     def cold(self) -> None:
-        """From the start of a process to its end."""
+        """Measure from the start of a process to its end."""
         rounds = 1 if self.quick else 3
         self.begin("cold", rounds=rounds, peers=[p.name for p in self.peers])
         self.state.measure("cold", "all", partial(sections.cold_starts, self.peers, self.sizes["2 MP"][0], rounds))

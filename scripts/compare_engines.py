@@ -1,7 +1,7 @@
-"""How far engines and dtypes are from fp32 on ONNX Runtime, and how fast: `python scripts/compare_engines.py DATA`.
+"""Compare engines and dtypes with fp32 on ONNX Runtime: `python scripts/compare_engines.py DATA`.
 
-DATA holds folders with photos in `im`. Results are kept photo by photo, and a run that stopped goes on. Times are
-taken on one photo by all engines in turn (A B C A B C), so that their ratios hold on a machine that others use too.
+DATA holds folders with photos in `im`. Results are kept photo by photo, so that a run can continue. Times are taken on
+one photo by all engines in turn (A B C A B C), so that other load on the machine changes their ratios little.
 Photos that `foreground quantize` takes from composites and pascal-s-240 (32 and 12, see docs/quantization.md) are left
 out. At the end come tables in Markdown: each engine against fp32, and `int8-checked` by threshold.
 """
@@ -135,7 +135,7 @@ def ratio(seconds: Seconds, name: str) -> float:
 def checked(rows: Sequence[Row], low: str, full: str, threshold: float, seconds: Seconds) -> str:
     """Return what a threshold gives: the share that is run again, mean |Δα|, worst IoU, speed against fp32.
 
-    The speed is reckoned: that of int8, and that of full precision for the share that is run again.
+    The speed is computed, not measured: int8 for all photos, and full precision for the share that is run again.
     """
     again = [row[low]["doubt"] > threshold for row in rows]
     exact = {"difference": 0.0, "iou": 1.0}
@@ -156,7 +156,7 @@ def tables(rows: Sequence[Row], seconds: Seconds) -> str:
         both = [row for row in rows if low in row and (full == FP32 or full in row)]
         if len(both) < 2:
             continue
-        lines += ["", f"{low}; in doubt again {full}:", ""]
+        lines += ["", f"{low}, and again by {full} if in doubt:", ""]
         lines.append("| most doubt | photos | run again | mean \\|Δα\\| | worst IoU | speed, × fp32 |")
         lines.append("|---|---|---|---|---|---|")
         for threshold in (*THRESHOLDS, 1.0):

@@ -1,8 +1,8 @@
-"""Measure what very many images cost, and write docs/scaling.md: `python scripts/scaling.py`.
+"""Measure the cost of very many images, and write docs/scaling.md: `python scripts/scaling.py`.
 
 Needs the extra [ray], and Linux. Each measurement has a process of its own; runs that are compared take turns
-(A B A B). Results go to build/scaling/results.json: a run that stopped goes on where it was. `--again cost map ray`
-measures those parts anew, on a machine that is quiet now, say; `--docs-only` measures nothing.
+(A B A B). Results go to build/scaling/results.json, and a run that was stopped continues from there.
+`--again cost map ray` measures these parts again, when the machine is idle, say; `--docs-only` measures nothing.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ def parse() -> argparse.Namespace:
 
 
 def apart(work: Callable[..., Any], *arguments: Any) -> Any:
-    """Do a piece of work in a fresh process."""
+    """Call a function in a new process."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(work, *arguments).result()
 
 
 def status(key: str) -> int:
-    """Read a figure of this process's memory, in kB. Actors use it, and have none of the bench's modules."""
+    """Return an entry of /proc/self/status in kB. Actors call it, and they cannot import the modules in bench/."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
 
@@ -124,7 +124,7 @@ def mapped(model: str, dtype: str, paths: Sequence[Path], processes: int, log: P
 
 
 class Noting(pyarrow.fs.FSSpecHandler):
-    """Local files; each reading is noted: when, by which process, and that one's peak memory in kB."""
+    """Local files; each time one is opened, time, process and its peak memory in kB are logged."""
 
     def __init__(self, log: Path) -> None:
         super().__init__(LocalFileSystem())
@@ -137,7 +137,7 @@ class Noting(pyarrow.fs.FSSpecHandler):
 
 
 def actors(model: str, dtype: str, paths: Sequence[Path], number: int, log: Path) -> dict[str, Any]:
-    """Run Ray Data: seconds from the first reading on, each actor's peak memory in MB, and seconds till then."""
+    """Run Ray Data: seconds from the first image read on, seconds until then, and each actor's peak memory in MB."""
     import ray
 
     from transformers_foreground.data.ray import map_batches

@@ -1,4 +1,4 @@
-"""docs/scaling.md from what `scripts/scaling.py` measured: every figure is computed here."""
+"""Write docs/scaling.md from the results of `scripts/scaling.py`; every figure in it is computed here."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping
 from statistics import mean, median
 from typing import Any
 
-from report import table
+from report_parts import table
 
 Data = Mapping[str, Any]
 MEGAPIXELS = 2.0  # of the images that go through datasets.map and Ray
 SIZE = "2 MP"  # that size's name in bench/photos.py
-WORTH_IT = 1.1  # times the work of one process, from which on two are recommended
-QUIET = 0.5  # load average of a machine that does nothing else
+WORTH_IT = 1.1  # two processes are recommended if they do this many times the work of one
+QUIET = 0.5  # most load average of an idle machine
 MILLION, BILLION = 10**6, 10**9
-SHARD, GROUP, BLOCK = 256, 16, 128  # MB; the last is Ray Data's `target_max_block_size`
-CORES, NODES = 64, 16  # the machines that projections are told for
+SHARD, GROUP = 256, 16  # MB
+CORES, NODES = 64, 16  # cores of a machine, and machines, in the projections
 
 
 def write(data: Data) -> str:
@@ -39,7 +39,7 @@ def _results(data: Data, section: str) -> Data:
 
 
 def _has_ray(data: Data) -> bool:
-    """Whether Ray Data was measured to the end: the page does without it."""
+    """Whether Ray Data was measured to the end; the page can do without it."""
     section = data["sections"].get("ray")
     return section is not None and len(section["results"]) == 2 * section["settings"]["rounds"]
 
@@ -54,7 +54,7 @@ def _head(data: Data) -> Iterator[str]:
 
 
 def _shared(data: Data, section: str) -> Iterator[str]:
-    """Mark durations that were taken beside other work."""
+    """Mark durations that were measured while the machine did other work."""
     load = data["sections"][section]["load"]
     if load > QUIET:
         yield f"> Taken on a machine that did other work too (load {load:.0f} on {data['machine']['cores']} cores): the"
@@ -145,7 +145,7 @@ def _ray(data: Data) -> Iterator[str]:
 
 
 def _busy(data: Data) -> float:
-    """Core-seconds of an image at work, Ray and neighbours and all, against its CPU seconds alone on a core."""
+    """Core-seconds of an image with two Ray actors at work, over its CPU seconds on one core without Ray."""
     return 2 / median(_rates(data, "ray", 2)) / mean(_results(data, "cost")[SIZE]["cpu"])
 
 

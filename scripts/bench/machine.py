@@ -1,4 +1,4 @@
-"""The machine, in words."""
+"""Describe the machine, and wait until it is idle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"
 
 
 def describe(threads: int, command: Sequence[str]) -> dict[str, object]:
-    """Return what a reader must know to judge the figures."""
+    """Return what readers need to judge the figures: processor, memory, versions, commit, load, command."""
     cpu, memory = _read("/proc/cpuinfo"), re.search(r"MemTotal:\s+(\d+)", _read("/proc/meminfo"))
     model = re.search(r"model name\s*: (.+)", cpu)
     flags = re.search(r"flags\s*: (.+)", cpu)
@@ -40,7 +40,7 @@ def describe(threads: int, command: Sequence[str]) -> dict[str, object]:
 
 
 def settle(limit: float = 90.0) -> None:
-    """Wait, for a while at most, until what was done so far (images, installs) no longer shows in the load."""
+    """Wait, at most `limit` seconds, until the load average no longer shows earlier work (images, installs)."""
     start = time.perf_counter()
     while os.getloadavg()[0] > QUIET and time.perf_counter() - start < limit:
         time.sleep(5)

@@ -1,4 +1,4 @@
-"""What a newcomer reads first: one table and one chart."""
+"""The beginning of the report: one table and one chart."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from statistics import median
 
-from report_parts import NONE, Data, Table
+from report_parts import NONE, Data, table
 from targets import cold_seconds, per_image, results
 
 CHART = "benchmarks.svg"
@@ -16,8 +16,8 @@ STYLE = """\
     @media (prefers-color-scheme: dark) { text { fill: #e6edf3 } }"""
 
 
-def overview(data: Data, table: Table) -> list[str]:
-    """One line for each peer: an image, a folder, a start, memory."""
+def overview(data: Data) -> list[str]:
+    """Return a table with a line for each peer: one image, a folder, a cold start, memory."""
     warm, folder = results(data, "warm").get("all", {}), results(data, "folder")
     cold = cold_seconds(data)
     seconds = warm.get("seconds", {})
@@ -50,7 +50,7 @@ def overview(data: Data, table: Table) -> list[str]:
 
 
 def chart(data: Data) -> str:
-    """Draw images a minute in a folder as bars, in SVG; empty where that was not measured."""
+    """Draw images a minute in a folder as bars, in SVG; empty if that was not measured."""
     rates = {name: 60 / per_image(entry) for name, entry in results(data, "folder").items()}
     if not rates:
         return ""

@@ -1,4 +1,4 @@
-"""The peers: how each is installed, by its ordinary client, and how it is started."""
+"""The peers: how pip or npm installs each, and how it is started."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PREPROCESSOR = {
 
 
 class CannotInstallError(Exception):
-    """A peer cannot be had here; the message says why."""
+    """A peer cannot be installed here; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class Setup:
-    """What the command line decides.
+    """Settings from the command line.
 
     Attributes:
         model: IS-Net's folder, laid out as on the Hub.
@@ -121,7 +121,7 @@ def rembg(setup: Setup, engine: str = "cpu") -> Peer:
     """Install rembg in a venv of its own; it gets the same ONNX file, with IS-Net's preprocessing (`dis_custom`).
 
     Args:
-        setup: What the command line decides.
+        setup: Model and threads.
         engine: "cpu" for its extra of that name; "openvino" for ONNX Runtime with the OpenVINO provider, which it takes
             by itself where it is installed, in the precision that OpenVINO chooses.
     """
@@ -150,7 +150,7 @@ def rembg(setup: Setup, engine: str = "cpu") -> Peer:
 
 
 def transformers_js(setup: Setup) -> Peer:
-    """Install Transformers.js; IS-Net lies before it as RMBG-1.4 lies on the Hub."""
+    """Install Transformers.js, and lay IS-Net out as RMBG-1.4 is on the Hub."""
     folder, models = WORK / "transformers-js", WORK / "transformers-js" / "models"
     _npm(folder, TRANSFORMERS_JS)
     target = models / MODEL_ID
@@ -220,7 +220,7 @@ def environment(peer: Peer) -> dict[str, str]:
 
 
 def all_peers(setup: Setup) -> tuple[list[Peer], dict[str, str]]:
-    """Install and list what can be measured here; and for what cannot, why."""
+    """Install the peers; return those that can be measured here, and why the others cannot."""
     found, missing = [bare(setup)], {}
     rembg_openvino = partial(rembg, engine="openvino")
     for install, name in (

@@ -12,14 +12,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import render_photos
 
 SCENES = ("mug", "armchair", "mushroom", "car", "duck", "pawn")
-"""Half-covered, fine-edged, wide and tall ones."""
+"""Partly hidden, with fine edges, wide and tall."""
 MEGAPIXELS = {"0.3 MP": 0.3, "2 MP": 2.0, "12 MP": 12.0}
 QUALITY = 92
-NOISE = 4.0  # standard deviation, in levels: what a sensor leaves, without which encoders have it too easy
+NOISE = 4.0  # standard deviation of sensor noise, in levels; images without it would be too easy to encode
 
 
 def originals(folder: Path, scenes: tuple[str, ...] = SCENES) -> list[Path]:
-    """Render the scenes at about 1.2 megapixels, those that are not there yet."""
+    """Render the scenes that are missing, at about 1.2 megapixels."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{scene}.png" for scene in scenes]
     for scene, path in zip(scenes, paths, strict=True):
@@ -65,7 +65,7 @@ def many(folder: Path, count: int, megapixels: float, scenes: int = len(SCENES))
 
 
 def _save(image: Image.Image, path: Path) -> None:
-    """Write a file whose name never stands for half of it."""
+    """Write a file under another name first, so that it is never half written."""
     part = path.with_name(f".part-{path.name}")
     image.save(part, quality=QUALITY)
     part.replace(path)

@@ -1,4 +1,4 @@
-"""What every Python worker of the benchmark says and hears: one JSON object a line. Imports nothing heavy."""
+"""The protocol of the benchmark's Python workers: a line of JSON for each request and answer. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def serve(cutout: Cutout, folder: Folder | None = None, about: Mapping[str, Any]
     """Answer requests until standard input ends.
 
     Args:
-        cutout: Does one image.
-        folder: Does many, in the peer's natural way; one after another by default.
-        about: Versions and the like, said first.
+        cutout: Processes one image.
+        folder: Processes many, in the peer's own way; one after another by default.
+        about: Versions and the like, sent first.
     """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print must not mix with the answers

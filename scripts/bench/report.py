@@ -1,22 +1,17 @@
-"""docs/benchmarks.md from results.json: every figure in it is computed here from what was measured."""
+"""Write docs/benchmarks.md from results.json; every figure in it is computed here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import report_parts as parts
 import targets
 from overview import overview
+from report_parts import table
 
 Data = Mapping[str, Any]
 FEW = 3  # rounds below which a median says little
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Lay out a Markdown table; columns but the first are right-aligned."""
-    lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
-    return [*lines, *(f"| {' | '.join(str(cell) for cell in row)} |" for row in rows), ""]
 
 
 def write(data: Data) -> str:
@@ -24,7 +19,7 @@ def write(data: Data) -> str:
     lines = [
         "# Benchmarks",
         "",
-        *overview(data, table),
+        *overview(data),
         "Written by `scripts/benchmark.py`; every figure is computed from what it measured. Ours runs on its command's "
         "defaults, decontamination included.",
         "",
@@ -33,15 +28,8 @@ def write(data: Data) -> str:
         "",
     ]
     lines += _machine(data) + _warnings(data) + _targets(data) + _peers(data)
-    for section in (
-        parts.warm,
-        parts.folder,
-        parts.cold,
-        parts.overhead,
-        parts.growth,
-        parts.agreement,
-    ):
-        lines += section(data, table)
+    for section in (parts.warm, parts.folder, parts.cold, parts.overhead, parts.growth, parts.agreement):
+        lines += section(data)
     return "\n".join([*lines, *_method(data)]).rstrip() + "\n"
 
 
@@ -109,9 +97,9 @@ def _method(data: Data) -> list[str]:
     return [
         "## Method",
         "",
-        "No photograph is anyone's: `scripts/render_photos.py` renders scenes, which are brought to each size with "
+        "No photographs are used: `scripts/render_photos.py` renders scenes, which are brought to each size with "
         "Lanczos, cropped, mirrored and given sensor noise, from seeds; JPEG, quality 92. Each peer is a long-lived "
-        "process that is told over a pipe which file to cut out into which PNG; times are taken outside of it, from "
+        "process that gets, over a pipe, the file to cut out and the PNG to write; times are taken outside of it, from "
         f"file to PNG on disk. Rounds are interleaved (A B C A B C; {rounds} rounds, after one that is not counted); "
         "tables have medians, ratios are the medians of the rounds' own ratios. Memory is the kernel's VmHWM of the "
         "process. In a folder run the bare session runs just before and just after each peer, as the measure of the "

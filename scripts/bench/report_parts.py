@@ -1,19 +1,24 @@
-"""The report's sections, each from one section of the data; nothing where that was not measured."""
+"""The report's sections, each from one section of the data; empty if that was not measured."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
 from targets import paired, per_image, relative, results, settled
 
 Data = Mapping[str, Any]
-Table = Callable[[Sequence[str], Iterable[Sequence[object]]], list[str]]
 NONE = "–"
 
 
-def warm(data: Data, table: Table) -> list[str]:
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Lay out a Markdown table; columns but the first are right-aligned."""
+    lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
+    return [*lines, *(f"| {' | '.join(str(cell) for cell in row)} |" for row in rows), ""]
+
+
+def warm(data: Data) -> list[str]:
     """One image at a time."""
     found = results(data, "warm").get("all")
     if not found:
@@ -47,7 +52,7 @@ def warm(data: Data, table: Table) -> list[str]:
     return lines + _errors(found["errors"])
 
 
-def folder(data: Data, table: Table) -> list[str]:
+def folder(data: Data) -> list[str]:
     """Many large images."""
     found = results(data, "folder")
     if not found:
@@ -92,7 +97,7 @@ def bound(data: Data, found: Data) -> list[str]:
     ]
 
 
-def cold(data: Data, table: Table) -> list[str]:
+def cold(data: Data) -> list[str]:
     """From nothing to one PNG."""
     found = results(data, "cold").get("all")
     if not found:
@@ -113,7 +118,7 @@ def cold(data: Data, table: Table) -> list[str]:
     return ["## Cold start", "", text, "", *table(("", "median, s", "least, s", "peak MB"), rows), *_errors(errors)]
 
 
-def overhead(data: Data, table: Table) -> list[str]:
+def overhead(data: Data) -> list[str]:
     """Where an image's time goes."""
     lines = ["## Where the time goes", ""]
     for name, entry in results(data, "overhead").items():
@@ -137,7 +142,7 @@ def overhead(data: Data, table: Table) -> list[str]:
     return lines if len(lines) > 2 else []
 
 
-def growth(data: Data, table: Table) -> list[str]:
+def growth(data: Data) -> list[str]:
     """How cost grows: with pixels, with images, with workers."""
     lines: list[str] = []
     seconds = results(data, "warm").get("all", {}).get("seconds", {})
@@ -167,7 +172,7 @@ def growth(data: Data, table: Table) -> list[str]:
     return ["## How cost grows", "", *lines] if lines else []
 
 
-def agreement(data: Data, table: Table) -> list[str]:
+def agreement(data: Data) -> list[str]:
     """Whether the peers' masks are alike."""
     found = results(data, "warm").get("agreement")
     if not found:

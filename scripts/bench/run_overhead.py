@@ -1,4 +1,4 @@
-"""Where a single image's time goes beside `session.run`: `run_overhead.py MODEL DEVICE DTYPE THREADS PHOTO ROUNDS`.
+"""Where a single image's time goes besides `session.run`: `run_overhead.py MODEL DEVICE DTYPE THREADS PHOTO ROUNDS`.
 
 One process; each round runs the bare session, then this package, so that both see the same machine. The last line is
 the result, as JSON.

@@ -80,7 +80,7 @@ def warm(peers: Sequence[Peer], sizes: Mapping[str, Sequence[Path]], rounds: int
 
 
 def agreement(peers: Sequence[Peer], paths: Sequence[Path]) -> Record:
-    """How far each peer's alpha is from ours in fp32: a check that all run the same network, fed as it should be."""
+    """Compare each peer's alpha with ours in fp32, to see that all run the same network on the same input."""
     (reference,) = (peer for peer in peers if peer.ours and not peer.low)
     result: Record = {}
     for peer in (p for p in peers if not p.floor and p is not reference):
@@ -135,7 +135,7 @@ def watched(worker: Worker, every: float = 0.5) -> Iterator[list[float]]:
 
 
 def folder(peer: Peer, floor: Peer, paths: Sequence[Path]) -> Record:
-    """Many images by a peer's natural way, in a process of its own; bare `session.run` just before and after."""
+    """Many images, in the peer's own way and process; bare `session.run` just before and after."""
     target = OUT / f"folder-{peer.name.replace(' ', '-')}"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
@@ -160,7 +160,7 @@ def folder(peer: Peer, floor: Peer, paths: Sequence[Path]) -> Record:
 
 
 def stream_workers(peer: Peer, paths: Sequence[Path], workers: int) -> Record:
-    """How our stream grows with its threads."""
+    """Measure our stream with this number of threads."""
     target = OUT / "folder-workers"
     target.mkdir(parents=True, exist_ok=True)
     with Worker(peer, [str(workers)]) as worker:
@@ -170,7 +170,7 @@ def stream_workers(peer: Peer, paths: Sequence[Path], workers: int) -> Record:
 
 
 def growth(peer: Peer, paths: Sequence[Path], count: int, step: int = 5) -> Record:
-    """Resident memory of our stream after every few of many images of changing size."""
+    """Resident memory of our stream over many images of changing size, after every few."""
     target = OUT / "growth"
     target.mkdir(parents=True, exist_ok=True)
     rss: list[tuple[int, float]] = []

@@ -1,4 +1,4 @@
-"""What has been measured so far: one JSON file, so that a run that stopped goes on where it was."""
+"""Results so far, in one JSON file, so that a run that was stopped can continue."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class State:
 
     Args:
         path: The JSON file.
-        fresh: Forget what it holds.
-        budget: Seconds after which nothing new is begun.
+        fresh: Ignore earlier results.
+        budget: Seconds after which no new measurement is started.
     """
 
     def __init__(self, path: Path, fresh: bool, budget: float) -> None:
@@ -32,7 +32,7 @@ class State:
         return time.perf_counter() - self.started
 
     def section(self, name: str, settings: Mapping[str, Any], again: bool = False) -> dict[str, Any]:
-        """Return a section's results so far; none of what was measured with other settings."""
+        """Return a section's results so far, unless they were measured with other settings."""
         sections, settings = self.data["sections"], dict(settings)
         if again or name not in sections or sections[name]["settings"] != settings:
             sections[name] = {"settings": settings, "results": {}, "load": os.getloadavg()[0], "seconds": 0.0}
@@ -42,9 +42,9 @@ class State:
         return results
 
     def measure(self, section: str, key: str, work: Callable[[], Any]) -> Any:
-        """Do a piece of work and keep its result, unless it is there already, or time is over.
+        """Call a function and keep its result, unless there is one already or no time is left.
 
-        What goes wrong is kept in its place and reported; the benchmark goes on.
+        An exception is kept as an error of the report; the benchmark continues.
         """
         entry = self.data["sections"][section]
         if key in entry["results"]:

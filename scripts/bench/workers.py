@@ -1,4 +1,4 @@
-"""Run peers: long-lived workers that are asked over pipes, and single cold starts. Peak memory is Linux's VmHWM."""
+"""Run peers: workers that answer requests over pipes, and single cold starts. Peak memory is Linux's VmHWM."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class WorkerError(Exception):
 
 
 def pin(threads: int) -> None:
-    """Keep this process, and all that it starts, to as many cores as each peer may have threads (where possible)."""
+    """Pin this process, and all that it starts, to as many cores as each peer may have threads (on Linux)."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
 def memory(pid: int, key: str = "VmHWM") -> float:
-    """Return a process's peak (`VmHWM`) or present (`VmRSS`) resident memory in MB; NaN where it cannot be told."""
+    """Return a process's peak (`VmHWM`) or present (`VmRSS`) resident memory in MB; NaN if it is not known."""
     try:
         found = re.search(rf"{key}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     except OSError:
@@ -37,10 +37,10 @@ def memory(pid: int, key: str = "VmHWM") -> float:
 
 
 class Worker:
-    """A peer's process, which does one thing after another.
+    """A peer's process, which answers one request at a time.
 
     Args:
-        peer: Whom to start.
+        peer: The peer.
         extra: More arguments for its command.
 
     Raises:
@@ -64,7 +64,7 @@ class Worker:
         self.load_seconds = time.perf_counter() - start
 
     def ask(self, **request: Any) -> dict[str, float]:
-        """Have something done.
+        """Send a request, and wait for the answer.
 
         Returns:
             `seconds`, measured in the worker, and `outside`, measured here.

@@ -1,4 +1,4 @@
-"""Runs that are killed, and disks that take nothing: no half results, and a second run does the rest."""
+"""Runs that are killed, and disks that cannot be written: no half results, and a second run does the rest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from PIL import Image
 
 
 def photos(folder: Path, count: int) -> Path:
-    """Write as many noisy photographs as asked for, unless they are there."""
+    """Write noisy images, unless the folder exists."""
     if not folder.exists():
         found = []
         for i in range(count):
@@ -32,7 +32,7 @@ def photos(folder: Path, count: int) -> Path:
 
 
 def _kill(arguments: list[object], seconds: float) -> bool:
-    """Start the command and kill it after so many seconds; tell whether it was still running."""
+    """Start the command and kill it after so many seconds; return whether it was still running."""
     command = [*COMMAND, *map(str, arguments)]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(seconds)
@@ -41,13 +41,13 @@ def _kill(arguments: list[object], seconds: float) -> bool:
 
 
 def finished(folder: Path) -> dict[str, str]:
-    """Return what is there under final names."""
+    """Return the digests of the finished results."""
     found = digest(folder) if folder.exists() else {}
     return {name: value for name, value in found.items() if not name.endswith(".part")}
 
 
 def _undisturbed(work: Path, model: str, count: int) -> tuple[dict[str, str], float]:
-    """Do all photographs with nothing wrong; give the results' digests, and the seconds it took the last time."""
+    """Process all photos undisturbed; return the digests of the results, and the seconds of the run."""
     run = foreground(photos(work / "photos", count), "--force", "-m", model, "-o", work / "undisturbed")
     results = digest(work / "undisturbed")
     assert len(results) == count, run["said"]
@@ -55,7 +55,7 @@ def _undisturbed(work: Path, model: str, count: int) -> tuple[dict[str, str], fl
 
 
 def kills(work: Path, model: str, count: int, times: int, seed: int) -> dict[str, Any]:
-    """Kill a run of a folder at random moments; what is there is whole, and a rerun does the rest."""
+    """Kill a run of a folder at random moments; its results are whole, and a rerun does the rest."""
     wanted, seconds = _undisturbed(work, model, count)
     arguments: list[object] = [work / "photos", "-m", model]
     chance, found, killed, temporary = random.Random(seed), [], 0, 0
@@ -80,9 +80,9 @@ def kills(work: Path, model: str, count: int, times: int, seed: int) -> dict[str
 
 
 def evaluation_kills(work: Path, model: str, count: int, times: int, seed: int) -> dict[str, Any] | None:
-    """Kill an evaluation at random moments; `None` where the extra `eval` is not installed.
+    """Kill an evaluation at random moments; `None` if the extra `eval` is not installed.
 
-    Whatever a killed run left, the same command then gives the rows and the summary of an undisturbed one.
+    The same command, run again, then gives the rows of an undisturbed run.
     """
     if importlib.util.find_spec("py_sod_metrics") is None:
         return None
@@ -115,7 +115,7 @@ def evaluation_kills(work: Path, model: str, count: int, times: int, seed: int) 
     for turn in range(times):
         target = work / f"evaluation-{turn}"
         killed += _kill(arguments(target), chance.uniform(0.3, 1.0) * whole["seconds"])
-        found.append(len(rows(target)))  # reads every file: none is half
+        found.append(len(rows(target)))  # reads every file, so each is whole
         again = foreground(*arguments(target))
         assert again["code"] == 0, again["said"]
         assert rows(target) == wanted, "the rerun's rows differ from those of an undisturbed run"
@@ -125,7 +125,7 @@ def evaluation_kills(work: Path, model: str, count: int, times: int, seed: int) 
 
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[bool]:
-    """Mount a small disk in memory; gives whether that could be done."""
+    """Mount a small disk in memory; yields whether that worked."""
     folder.mkdir(exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
@@ -138,7 +138,7 @@ def small_disk(folder: Path, size: str) -> Iterator[bool]:
 
 
 def full_disk(work: Path, model: str, count: int = 60) -> dict[str, Any] | None:
-    """Let the disk be full; `None` where this machine lets us make no small one."""
+    """Fill the disk; `None` if no small disk can be mounted here."""
 
     def run(target: Path, folder: Path) -> dict[str, Any]:
         return foreground(folder, "--json", "-o", target, "-m", model)
@@ -147,7 +147,7 @@ def full_disk(work: Path, model: str, count: int = 60) -> dict[str, Any] | None:
 
 
 def read_only(work: Path, model: str, count: int = 60) -> dict[str, Any] | None:
-    """Let the disk be read-only; `None` where this machine lets us make none."""
+    """Make the disk read-only; `None` if none can be mounted here."""
 
     def run(target: Path, folder: Path) -> dict[str, Any]:
         target.mkdir()

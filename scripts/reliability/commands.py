@@ -27,12 +27,12 @@ def foreground(*arguments: object, memory: int | None = None, timeout: float = 1
     """Run the command to its end.
 
     Args:
-        arguments: Its own.
-        memory: The most address space that it may have, in bytes.
-        timeout: Seconds after which it counts as hanging.
+        arguments: Its arguments.
+        memory: Limit of its address space in bytes.
+        timeout: Seconds after which it is killed.
 
     Returns:
-        Exit code, lines of JSON, text on standard error, seconds, peak memory in MB.
+        `code` (exit code), `lines` (of JSON), `said` (standard error), `seconds`, `peak` (memory in MB).
     """
 
     def limit() -> None:
@@ -73,12 +73,12 @@ def apart(module: str, function: str, *arguments: object) -> Any:
     """Run a function of one of these scripts in a process of its own.
 
     Args:
-        module: The script, by its name without `.py`.
-        function: The function.
-        arguments: Of the function; what JSON can hold.
+        module: The script's name, without `.py`.
+        function: The function's name.
+        arguments: Its arguments, as JSON can hold them.
 
     Returns:
-        What it returned, by way of JSON.
+        Its result, as JSON can hold it.
     """
     code = f"import sys, json; sys.path.insert(0, {str(Path(__file__).parent)!r}); import {module}; "
     code += f"print(json.dumps({module}.{function}(*json.loads(sys.argv[1]))))"

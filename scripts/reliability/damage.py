@@ -1,4 +1,4 @@
-"""Broken images, and names that are no images: a mask or an error that names the file, for each."""
+"""Broken images, and files that are no images: each gives a mask, or an error that names the file."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ from commands import foreground
 from PIL import Image
 
 
-def check_fates(paths: Sequence[Path], run: dict[str, Any], target: Path) -> Counter[str]:
-    """Check that each image has one fate: a result of its size, or an error that names it.
+def check_outcomes(paths: Sequence[Path], run: dict[str, Any], target: Path) -> Counter[str]:
+    """Check that each image has exactly one outcome: a result of its size, or an error that names it.
 
     Raises:
-        AssertionError: One has not.
+        AssertionError: An image has none, several or a wrong one.
     """
     assert run["code"] in (0, 1), (run["code"], run["said"][-2000:])
-    fates = {line["input"]: line for line in run["lines"]}
-    assert len(run["lines"]) == len(fates) == len(paths), (len(run["lines"]), len(paths))
+    outcomes = {line["input"]: line for line in run["lines"]}
+    assert len(run["lines"]) == len(outcomes) == len(paths), (len(run["lines"]), len(paths))
     counts: Counter[str] = Counter()
     for path in paths:
-        fate = fates[str(path)]
-        if "error" in fate:
-            assert path.name in fate["error"], fate
+        outcome = outcomes[str(path)]
+        if "error" in outcome:
+            assert path.name in outcome["error"], outcome
             counts["error"] += 1
             continue
-        with Image.open(fate["output"]) as result:
-            assert result.size == (fate["width"], fate["height"]), fate
-            assert result.mode == "L", fate
+        with Image.open(outcome["output"]) as result:
+            assert result.size == (outcome["width"], outcome["height"]), outcome
+            assert result.mode == "L", outcome
             result.load()
         counts["mask"] += 1
     written = {path.name for path in target.rglob("*") if path.is_file()}
-    assert len(written) == counts["mask"], "something was written that nobody told of"
+    assert len(written) == counts["mask"], "a file was written that no line of JSON names"
     return counts
 
 
 def images(work: Path, model: str, count: int, seed: int) -> dict[str, Any]:
-    """Hostile and broken images."""
+    """Run the command on hostile images, and on images with random damage."""
     result = {}
     for name, found in (("corpus", hostile.corpus()), ("mutations", hostile.mutations(count, seed))):
         paths = hostile.write(work / name, found)
         target = work / f"{name}-out"
         run = foreground(work / name, "-o", target, "--mask-only", "--json", "-m", model, memory=6 << 30)
-        counts = check_fates(paths, run, target)
+        counts = check_outcomes(paths, run, target)
         result[name] = {"count": len(paths), **counts, "seconds": run["seconds"], "peak": run["peak"]}
     return result
 
 
 def files(work: Path, model: str) -> dict[str, Any]:
-    """What is no regular file, or goes away: each an error, and the others are done."""
+    """Run the command on files that are no regular files or vanish: each is an error, and the others are processed."""
     folder = work / "files"
     hostile.write(folder, iter([(f"{i:03}.png", hostile.images()["png"]) for i in range(200)]))
     os.mkfifo(folder / "pipe.png")
@@ -79,5 +79,5 @@ def files(work: Path, model: str) -> dict[str, Any]:
     finally:
         stop.set()
         thread.join()
-    counts = check_fates(started, run, work / "files-out")
+    counts = check_outcomes(started, run, work / "files-out")
     return {"count": len(started), **counts}

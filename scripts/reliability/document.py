@@ -1,4 +1,4 @@
-"""docs/reliability.md, from what was measured."""
+"""Write docs/reliability.md from the results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOT_HERE = "not measured: no such disk can be made here"
 
 
 def page(found: Mapping[str, Any], about: str) -> str:
-    """Return the page; sections that were not measured say so."""
+    """Return the page; sections without results are left out."""
     lines = [
         "# Reliability",
         "",
@@ -56,7 +56,7 @@ def _when(found: Mapping[str, Any], *sections: str) -> str:
 
 
 def _table(title: str, head: tuple[str, ...], rows: list[tuple[str, ...]], when: str) -> list[str]:
-    """Return a heading and a table; nothing where there are no rows."""
+    """Return a heading and a table; nothing if there are no rows."""
     if not rows:
         return []
     cells = [head, ("---",) * len(head), *rows]
@@ -177,7 +177,7 @@ def _downloads(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _told(error: str) -> str:
-    """Return an error without what changes from run to run."""
+    """Return an error message without what differs from run to run."""
     error = re.sub(r"http://127\.0\.0\.1:\d+", "the Hub", error)
     error = re.sub(r"\b([0-9a-f]{6})[0-9a-f]{34,58}\b", r"\1…", error)
     return re.sub(r"/\S*/(?=small-cache|cache-|models/)", "…/", error).replace("|", "\\|")

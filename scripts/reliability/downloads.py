@@ -1,7 +1,7 @@
 """Downloads that go wrong, against a local server that speaks the Hub's protocol, with the client's own patience.
 
-Each case: load a model while something is wrong; then, with that mended, load it again and compare its bytes; then load
-it without any server. So a case that leaves a wrong file in the cache cannot pass.
+In each case a model is loaded while something is wrong; then, with that repaired, it is loaded again and its bytes are
+compared; then it is loaded without any server. So a case that leaves a wrong file in the cache fails.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LOAD = "import sys; from transformers_foreground.hub.model_files import load_fil
 
 
 def cases() -> Iterator[tuple[str, Trouble, dict[str, str]]]:
-    """Yield what goes wrong: its name, how the server is told, and variables of the process that loads."""
+    """Yield what goes wrong: a name, a function that sets up the server, and variables of the loading process."""
     always = 10**6
     yield "the connection is cut once", lambda hub: hub.cut(ONNX, after=15_000_000), {}
     yield "it is cut each time, before a byte came", lambda hub: hub.cut(ONNX, after=0, times=always), {}
@@ -57,7 +57,7 @@ def cases() -> Iterator[tuple[str, Trouble, dict[str, str]]]:
 
 
 def _load(hub: HubServer, cache: Path, variables: dict[str, str] | None = None) -> tuple[int, str]:
-    """Load the model in a process of its own; give its exit code, and the path or the last line of its error."""
+    """Load the model in a process of its own; return its exit code, and the path or the last line of its error."""
     done = subprocess.run(
         [sys.executable, "-c", LOAD, REPO],
         env=_variables(hub, cache, variables),
@@ -81,7 +81,7 @@ def _variables(hub: HubServer, cache: Path, variables: dict[str, str] | None = N
 
 
 def _check_mended(hub: HubServer, cache: Path) -> None:
-    """Check that the model loads, whole, once nothing is wrong any more, and then without a server."""
+    """Repair everything, and check that the model loads, with the right bytes, and then without a server."""
     hub.online()
     hub.faults.clear()
     hub.repos.pop(REPO, None)
@@ -102,7 +102,7 @@ def _server() -> Iterator[tuple[HubServer, Path]]:
 
 
 def _bodies(hub: HubServer) -> list[str | None]:
-    """The Range of each request for the weights' content."""
+    """Return the Range header of each request for the weights."""
     return [headers.get("Range") for method, path, headers in hub.requests if method == "GET" and "/cdn/" in path]
 
 
@@ -123,7 +123,7 @@ def faults() -> list[dict[str, Any]]:
 
 
 def killed() -> dict[str, Any]:
-    """Kill a process in the middle of a download; the next one goes on where it was."""
+    """Kill a process in the middle of a download; the next one continues it."""
     with _server() as (hub, cache):
         hub.stall(ONNX, 60, after=21_000_000)
         variables = _variables(hub, cache, {"HF_HUB_DOWNLOAD_TIMEOUT": "60"})
@@ -159,7 +159,7 @@ def two_at_once() -> dict[str, Any]:
 
 
 def pinned() -> dict[str, Any]:
-    """Load a pinned commit, let the branch go on, and load the pinned one without a server."""
+    """Load a pinned commit, move the branch on, and load the pinned commit without a server."""
     load = "import sys; from transformers_foreground.hub.model_files import load_files; "
     load += "f = load_files(sys.argv[1], revision=sys.argv[2]); print(f.commit, f.onnx)"
     with _server() as (hub, cache):
@@ -174,7 +174,7 @@ def pinned() -> dict[str, Any]:
 
 
 def full(work: Path) -> dict[str, Any] | None:
-    """Let the cache's disk be full; `None` where this machine lets us make no small one."""
+    """Fill the cache's disk; `None` if no small disk can be mounted here."""
     with HubServer() as hub, small_disk(work / "small-cache", "16m") as mounted:
         if not mounted:
             return None

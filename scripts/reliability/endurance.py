@@ -1,4 +1,4 @@
-"""Long and many: memory over many images, threads, and processes made by fork and by spawn."""
+"""Long runs: memory over many images, threads, and processes made by fork and by spawn."""
 
 from __future__ import annotations
 

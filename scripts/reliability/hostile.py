@@ -1,4 +1,4 @@
-"""Images that are broken, or made to do harm: a corpus, and random damage."""
+"""Images that are broken or made to do harm: a fixed corpus, and random damage."""
 
 from __future__ import annotations
 
@@ -16,19 +16,14 @@ SIZE = 64, 48
 
 
 def images() -> dict[str, bytes]:
-    """Return one sound image of each kind, by its suffix."""
+    """Return one valid image of each kind, by its suffix."""
     image = Image.fromarray(np.random.default_rng(0).integers(90, 160, (*SIZE[::-1], 3), np.uint8))
     ImageDraw.Draw(image).ellipse([12, 8, 52, 40], fill=(250, 240, 230))
     kinds = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "gif": "GIF", "tif": "TIFF", "bmp": "BMP"}
     if features.check("avif"):
         kinds["avif"] = "AVIF"
     options = {"tif": {"compression": "tiff_adobe_deflate"}}
-    found = {}
-    for suffix, kind in kinds.items():
-        buffer = io.BytesIO()
-        image.save(buffer, kind, **options.get(suffix, {}))
-        found[suffix] = buffer.getvalue()
-    return found
+    return {suffix: encoded(image, kind, **options.get(suffix, {})) for suffix, kind in kinds.items()}
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -50,7 +45,7 @@ def black(width: int, height: int) -> bytes:
 
 
 def tiff(width: int, height: int, *, following: int = 0, offset: int = 8) -> bytes:
-    """Return a TIFF that promises a gray image, with where its next folder is said to be."""
+    """Return a TIFF header of a gray image without its pixels; `following` is the offset of the next directory."""
     tags = [(256, width), (257, height), (258, 8), (259, 1), (262, 1), (273, offset), (277, 1), (278, height)]
     tags.append((279, width * height & 0xFFFFFFFF))
     body = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
@@ -58,7 +53,7 @@ def tiff(width: int, height: int, *, following: int = 0, offset: int = 8) -> byt
 
 
 def jpeg_header(width: int, height: int) -> bytes:
-    """Return a JPEG that ends after it has said how large it is."""
+    """Return a JPEG that ends after the header with its size."""
     frame = struct.pack(">BHH", 8, height, width) + b"\x03\x01\x11\x00\x02\x11\x00\x03\x11\x00"
     return (
         b"\xff\xd8\xff\xc0"
@@ -76,7 +71,7 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def corpus() -> Iterator[tuple[str, bytes]]:
-    """Yield names and contents: everything that we could think of, the same each time."""
+    """Yield names and contents, the same each time."""
     sound = images()
     chance = random.Random(0)
     for suffix, data in sound.items():
@@ -127,7 +122,7 @@ def corpus() -> Iterator[tuple[str, bytes]]:
 
 
 def mutations(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
-    """Yield sound images with random damage: bytes changed, cut out, doubled, put in, or parts swapped."""
+    """Yield valid images with random damage: bytes changed, removed, repeated, inserted or overwritten."""
     chance = random.Random(seed)
     sound = images()
     for number in range(count):

@@ -1,9 +1,9 @@
-"""Measure what holds under bad input, faults and load: `python scripts/reliability/run.py`.
+"""Test bad input, faults and load, and write docs/reliability.md: `python scripts/reliability/run.py`.
 
-Writes docs/reliability.md. Works on Linux. Each section uses the command, the pipeline or the page as a user does, in
-processes of its own; a section that breaks a promise ends the run. Sections that ran are kept in
-build/reliability.json, so that `--only` can measure one of them anew. That of the page needs the extra `demo`, that of
-evaluations `eval`, which do not go into one environment: run the script in each.
+Linux only. Each section uses the command, the pipeline or the page as a user does, in processes of its own; one that
+breaks a promise ends the run. Results are kept in build/reliability.json, so that `--only` can measure a section again.
+The page needs the extra `demo`, evaluations need `eval`, and the two do not fit into one environment: run the script in
+each.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The commands that `signals` ends: their arguments, what they are to give, and when those that go on are done."""
+"""The commands that `signals` ends: their arguments, their results, and when those that run on have done their work."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ FETCHED = "someone/model"
 
 @dataclass(frozen=True)
 class Work:
-    """What all commands work on.
+    """Input of all commands.
 
     Attributes:
-        folder: Holds all.
+        folder: Folder of the whole run.
         model: Id or folder of the model.
         count: How many photographs.
         hub: A server with the model `FETCHED`.
@@ -45,12 +45,12 @@ class Work:
 
 @dataclass(frozen=True)
 class Case:
-    """A command, run in a folder of its own, where its results are to be in `out`.
+    """A command, run in a folder of its own; its results go to `out`.
 
     Attributes:
-        arguments: Of the command.
-        results: What is compared: name to value.
-        goes_on: Whether it is done, though the process runs on; `None` for a command that ends by itself.
+        arguments: Returns its arguments.
+        results: Returns what is compared: name to value.
+        goes_on: For a command that does not end by itself: returns whether it has done its work.
     """
 
     arguments: Callable[[Work, Path], list[object]]
@@ -63,7 +63,7 @@ def _has_all(work: Work, here: Path) -> bool:
 
 
 def _has_answered(work: Work, here: Path) -> bool:
-    """Ask a server for a cut-out, once it says where it is."""
+    """Ask the server for a cut-out, as soon as it has printed its address."""
     found = re.search(r"http://127\.0\.0\.1:\d+", (here / "said").read_text())
     if found is None:
         return False
@@ -92,7 +92,7 @@ def _recipe(work: Work, here: Path) -> list[object]:
 
 
 def _rows(folder: Path) -> dict[str, Any]:
-    """Return the rows of Parquet files, without what they took; each file is whole, or this fails."""
+    """Return the rows of Parquet files, without times; fails if a file is not whole."""
     import pyarrow.parquet as pq
 
     found = {}

@@ -1,13 +1,12 @@
-"""Send a server 60 files that are made to cost, with ten honest visitors beside them.
+"""Send a server 60 files that are made to be expensive, while ten honest visitors use it.
 
-`python scripts/reliability/strangers.py` starts `foreground serve --api-only` on this machine, and prints what came.
+`python scripts/reliability/strangers.py` starts `foreground serve --api-only` on this machine, and prints the results.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import json
 import os
 import re
@@ -38,14 +37,13 @@ CORES = os.cpu_count() or 1
 
 
 def files() -> Iterator[tuple[str, bytes]]:
-    """Make the files: for each size twelve kinds."""
+    """Yield the files: twelve kinds of each size."""
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8))
-    made = {}
-    for kind in ("JPEG", "PNG", "GIF"):
-        buffer = io.BytesIO()
-        photo.convert("P" if kind == "GIF" else "RGB").save(buffer, kind)
-        made[kind] = buffer.getvalue()
-    jpeg, png, gif = made["JPEG"], made["PNG"], made["GIF"]
+    jpeg, png, gif = (
+        hostile.encoded(photo, "JPEG"),
+        hostile.encoded(photo, "PNG"),
+        hostile.encoded(photo.convert("P"), "GIF"),
+    )
     comments = gif[:13] + gif[13 : 13 + 768]
     for size in SIZES:
         room = size * 1_000_000
@@ -112,13 +110,11 @@ def honest_image() -> bytes:
     """Return a small photograph of a disc."""
     y, x = np.mgrid[:480, :640]
     disc = (np.hypot(x - 320, y - 240) < 150) * 200
-    buffer = io.BytesIO()
-    Image.fromarray(np.stack([x % 256, y % 256, disc], -1).astype("uint8")).save(buffer, "JPEG")
-    return buffer.getvalue()
+    return hostile.encoded(Image.fromarray(np.stack([x % 256, y % 256, disc], -1).astype("uint8")), "JPEG")
 
 
 def beside(model: str) -> dict[str, Any]:
-    """Send the files, with honest visitors who ask again and again as long as they are sent.
+    """Send the files, while honest visitors send requests.
 
     Args:
         model: Id or folder of a model on this machine.

@@ -1,4 +1,4 @@
-"""A visitor of the page of `foreground serve`, who does what a browser does with far less of a machine."""
+"""A visitor of the page of `foreground serve`: the requests of a browser, without one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Seen:
     page_seconds: list[float] = field(default_factory=list)
 
     def error(self, text: str) -> None:
-        """Count what must not be."""
+        """Count an error."""
         self.counts["errors"] += 1
         if len(self.errors) < FIRST_ERRORS:
             self.errors.append(text[:500])
@@ -44,13 +44,13 @@ class Seen:
 
 @dataclass(frozen=True)
 class Address:
-    """A server, and what its own page sends to ask it for cut-outs.
+    """A server, and what its page sends to get a cut-out.
 
     Attributes:
         port: Its port.
         function: Gradio's number of the call.
         trigger: Gradio's number of the button.
-        choices: What the call is given after the images, as the page has it at first.
+        choices: The call's arguments after the images, as the page has them at first.
     """
 
     port: int
@@ -144,7 +144,7 @@ def visit(server: Address, kind: str, name: str, data: bytes, leaves: str, seen:
     if leaves == "queue":
         seen.counts["left"] += 1
         return
-    last = next((text for text in reversed(words) if 'class="status' in text), "nothing was told")
+    last = next((text for text in reversed(words) if 'class="status' in text), "no status")
     link = next((m[1] for text in reversed(words) if (m := re.search(r'href="(download/[^"]+)"', text))), None)
     if link is None or 'class="status done"' not in last:
         settle(kind, html.unescape(last), seen)
@@ -176,7 +176,7 @@ def told(answer: http.client.HTTPResponse, count: int | None) -> Iterator[str]:
 
 
 def settle(kind: str, text: str, seen: Seen) -> None:
-    """Count an answer that is no cut-out."""
+    """Count an answer that is not a cut-out."""
     if any(word in text for word in BUSY):
         seen.counts["busy"] += 1
     elif kind not in GOOD and any(word in text for word in REFUSED):
@@ -200,7 +200,7 @@ def user(server: Address, number: int, until: float, brought: dict[str, tuple[st
         leaves = chance.choices(["", "upload", "queue"], [18, 1, 1])[0]
         seen.counts["requests"] += 1
         try:
-            visit(server, kind, name, data + bytes([number]), leaves, seen)  # a file of his own
+            visit(server, kind, name, data + bytes([number]), leaves, seen)  # different for each visitor
         except Exception as error:
             seen.error(f"{kind}: {type(error).__name__}: {error}")
         time.sleep(chance.uniform(*PAUSE))
