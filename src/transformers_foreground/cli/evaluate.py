@@ -1,4 +1,4 @@
-"""`foreground evaluate RECIPE -o FOLDER`: measure models on data sets with a truth."""
+"""`foreground evaluate RECIPE -o FOLDER`: measure models on data sets with ground truth."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ def _part(value: str | None) -> str | None:
 def evaluate(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, such as configs/evaluation/*.yaml.")],
     output: Annotated[str, typer.Option("--output", "-o", help="Folder for rows and summary.")],
-    data: Annotated[str | None, typer.Option(help="What paths in the recipe are relative to.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only so many images of each data set.")] = None,
+    data: Annotated[str | None, typer.Option(help="Folder that the recipe's paths are relative to.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Measure only this many images of each data set.")] = None,
     part: Annotated[
-        str | None, typer.Option(callback=_part, help="Only this part of the images, such as 1/4, on each machine.")
+        str | None, typer.Option(callback=_part, help="Measure only this part, such as 1/4: one on each machine.")
     ] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Delete rows that are there, and start anew.")] = False,
-    workers: Annotated[int, typer.Option(min=0, help="Threads that read and measure.")] = 2,
-    report: Annotated[bool, typer.Option("--report", help="Write report.html, with curves and images, too.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Delete existing rows, and start again.")] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Threads that read images and measure.")] = 2,
+    report: Annotated[bool, typer.Option("--report", help="Also write report.html, with curves and images.")] = False,
     yes: YesOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON, not as Markdown.")] = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Measure models on data sets with a truth.
+    """Measure models on data sets with ground truth.
 
-    A run that was stopped goes on where it was. Exit code: 0 when all images have values, 1 when some failed (each
-    is named, and is a row with an error), 2 when the command or the recipe is wrong.
+    To continue a run that was stopped, give the same command again. Exit code: 0 if all images were measured, 1 if some
+    failed (each is named, and is a row with an error), 2 if the command or the recipe is wrong.
     """
     from transformers_foreground.evaluation import evaluate as run
 
@@ -55,7 +55,7 @@ def evaluate(
         def on_row(row: Mapping[str, Any]) -> None:
             advance[0]()
             if row.get("error"):
-                complain(f"failed: {row['dataset']} by {row['model']}: {row['error']}")
+                complain(f"failed: {row['dataset']} with {row['model']}: {row['error']}")
 
         first, _, count = (part or "").partition("/")
         measure = partial(
@@ -74,14 +74,14 @@ def evaluate(
         try:
             summary = with_consent(measure, yes)  # models are fetched before anything is measured
         except (UnsupportedDeviceError, UnsupportedDtypeError, UnsupportedOptionError) as error:
-            complain(f"error: {error}")  # of the recipe or the options: an image's error is a row
+            complain(f"error: {error}")  # of the recipe or an option: an image's error is a row
             raise typer.Exit(2) from error
     if not quiet:
         typer.echo(summary.to_json() if as_json else summary.to_markdown(), nl=False)
     if report and summary.complete and not quiet:
         say(f"The report is {Path(output) / 'report.html'}")
     if not summary.complete:
-        say("Rows are missing still: run the other parts.")
+        say("Some rows are not measured yet: run the other parts.")
     if summary.errors:
-        say(f"{summary.errors} rows have no values.")
+        say(f"Rows with errors: {summary.errors}.")
         raise typer.Exit(1)

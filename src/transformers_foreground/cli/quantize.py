@@ -37,7 +37,7 @@ def quantize(
     ] = "auto",
     percentile: Annotated[float, typer.Option(min=50, max=100, help="For --method percentile.")] = 99.95,
     keep_float: Annotated[
-        str, typer.Option(help="Parts of the graph to leave in fp32: auto, how many, or names with commas.")
+        str, typer.Option(help="Parts of the graph to leave in fp32: auto, a number, or names with commas.")
     ] = "auto",
     evaluate: Annotated[
         list[str] | None,
@@ -50,13 +50,15 @@ def quantize(
         Path | None, typer.Option("--output", "-o", help="File to write; onnx/model_int8.onnx of the model by default.")
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Also measure other methods, and write a page on all here; takes hours.")
+        Path | None,
+        typer.Option(help="Also measure other methods, and write a page about all to this file; takes hours."),
     ] = None,
     yes: YesOption = False,
 ) -> None:
     """Make a faster int8 file of a model, and measure how far from fp32 it is.
 
-    Exit code: 0 when the file was written, 2 when the command is wrong: too few images, say.
+    Exit code: 0 if the file was written, 1 if an image or the model cannot be used, 2 if the command is wrong: too few
+    images, for example.
     """
     from transformers_foreground.quantization.figures import Bounds
     from transformers_foreground.quantization.plan import Method
@@ -99,7 +101,7 @@ def quantize(
 
 @contextmanager
 def _stages() -> Iterator[Callable[[str, int], Callable[[], None]]]:
-    """Show a bar with the time left for each stage; on a terminal only."""
+    """Show a progress bar for each stage, on a terminal only."""
     if not stderr().is_terminal:
         yield lambda stage, total: lambda: None
         return

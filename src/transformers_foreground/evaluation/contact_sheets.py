@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from transformers_foreground.errors import ImageError
-from transformers_foreground.evaluation.aggregates import Aggregate, Columns, aggregates, defined
+from transformers_foreground.evaluation.aggregates import Aggregate, Columns, aggregates
 from transformers_foreground.evaluation.ground_truth import Truth, read_truth
 from transformers_foreground.evaluation.recipes import DatasetSpec, Recipe
 from transformers_foreground.evaluation.shards import job_folder, read_finished
@@ -151,8 +151,7 @@ def _choose(spec: DatasetSpec, recipe: Recipe, output: Path) -> list[_Choice]:
 
 def _ascending(costs: NDArray[np.float64]) -> list[int]:
     """Return the indices of the values in ascending order, without NaNs."""
-    known = defined(costs[:, None])
-    return [int(place) for place in np.argsort(costs, kind="stable") if known[place]]
+    return [int(place) for place in np.argsort(costs, kind="stable") if not np.isnan(costs[place])]
 
 
 def _sheet(dataset: str, choice: _Choice, panels: Mapping[tuple[str, int, str], tuple[Panel, Panel]]) -> Sheet:

@@ -85,11 +85,10 @@ def summarise(images: Sequence[ImageFigures]) -> Figures:
 
     def means(pairs: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
         known = [pair for pair in pairs if pair is not None and not np.isnan(pair).any()]
-        return (
-            (float(np.mean([first for first, _ in known])), float(np.mean([second for _, second in known])))
-            if known
-            else None
-        )
+        if not known:
+            return None
+        first, second = np.mean(known, axis=0).tolist()
+        return first, second
 
     return Figures(
         images=len(images),
