@@ -209,6 +209,14 @@ def test_bad_images_are_rows(data: Path, models: list[dict[str, Any]], tmp_path:
     assert "4 failed with good" in summary.to_markdown()
 
 
+def test_inverted_masks_are_suspected(data: Path, models: list[dict[str, Any]], tmp_path: Path) -> None:
+    hint = "Are the masks inverted?"
+    assert hint not in evaluate(recipe_of(models), output=tmp_path / "right", data=data).to_markdown()
+    for path in (data / "data/gt").iterdir():
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    assert hint in evaluate(recipe_of(models), output=tmp_path / "inverted", data=data).to_markdown()
+
+
 def test_a_measure_that_fails_is_a_row(
     data: Path, models: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

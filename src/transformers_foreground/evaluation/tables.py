@@ -43,14 +43,21 @@ def by_dataset(summary: Summary) -> dict[str, list[Score]]:
 
 
 def about_rows(scores: Sequence[Score]) -> str:
-    """Return a sentence on the numbers of images, errors and empty truths."""
+    """Return a sentence on the numbers of images, errors and empty truths, and one if the masks seem inverted."""
     parts = [f"{scores[0].images} images"]
     for score in scores:
         if score.errors:
             parts.append(f"{score.errors} failed with {score.model}")
     if scores[0].empty:
         parts.append(f"{scores[0].empty} with an empty truth (F, IoU: 0 by definition)")
-    return ", ".join(parts) + "."
+    errors = [score.measures[name].value for score in scores for name in ("mae", "mad") if name in score.measures]
+    inverted = errors and all(error is not None and error > 0.5 for error in errors)
+    hint = (
+        " All models are wrong on most pixels. Are the masks inverted? White must be the foreground."
+        if inverted
+        else ""
+    )
+    return f"{', '.join(parts)}.{hint}"
 
 
 def _rows(
