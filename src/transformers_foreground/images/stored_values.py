@@ -38,7 +38,7 @@ def without_profile(image: Any) -> Any:
     opened = _opened(image)
     if opened is None or "icc_profile" not in opened.info:
         return image
-    plain = opened.copy()
+    plain = opened.copy() if opened is image else opened  # not loaded here: the file may be damaged
     del plain.info["icc_profile"]
     return plain
 
