@@ -134,6 +134,9 @@ def test_a_colour_profile_changes_no_values(tmp_path: Path, kind: str) -> None:
         found = truth(source, ignore=128)
         np.testing.assert_array_equal(found.alpha, soft / 255.0)
         np.testing.assert_array_equal(found.counted, soft != 128)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ImageError, match=str(path)):
+        truth(path)
 
 
 def test_a_mask_of_another_size_is_refused_with_the_remedy(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from transformers_foreground.errors import ImageError
 from transformers_foreground.evaluation.matting import soft_band
 from transformers_foreground.evaluation.recipes import DatasetSpec
 from transformers_foreground.evaluation.sources import Item
-from transformers_foreground.images.decode import decode, name_of
+from transformers_foreground.images.decode import MAX_PIXELS, decode, decode_opened, name_of
+from transformers_foreground.images.identify import Limits
 from transformers_foreground.images.stored_values import stored_values, without_profile
 
 _MOST_LABELS: Final = 20  # VOC's classes; 21 may be a grade already: one of twelve people chose the pixel
@@ -100,8 +101,10 @@ def _without_labels(
 
 def _plane(source: Any, what: str, height: int, width: int) -> NDArray[np.uint8]:
     """Return a mask as uint8, (H, W): its alpha if it has some, its gray values, or the indices of its palette."""
-    name, source = name_of(source), without_profile(source)
-    pixels = decode(source).pixels
+    name, plain = name_of(source), without_profile(source)
+    pixels = (
+        decode(source) if plain is source else decode_opened(plain, Limits(name, MAX_PIXELS), own_file=True)
+    ).pixels
     if (size := pixels.shape[:2]) != (height, width):
         remedy = "Give the mask that was made of this image."
         if size == (width, height):
@@ -110,7 +113,7 @@ def _plane(source: Any, what: str, height: int, width: int) -> NDArray[np.uint8]
     if pixels.shape[2] == 4 and (pixels[..., 3] < 255).any():
         return pixels[..., 3]
     gray = pixels.shape[2] == 1 or bool((pixels[..., :1] == pixels[..., :3]).all())
-    stored = stored_values(source)
+    stored = stored_values(plain)
     if stored is not None and stored.shape == size:
         if stored.max() <= 255 and not (gray and pixels[..., 0].any()):
             return stored.astype(np.uint8)

@@ -23,6 +23,7 @@ VERSIONS: Final = (
     "transformers-foreground {transformers_foreground}, pysodmetrics {pysodmetrics} (normalize=False), onnxruntime "
     "{onnxruntime}."
 )
+INVERTED: Final = " All models are wrong on most pixels. Are the masks inverted? White must be the foreground."
 SECONDS: Final = "seconds per image, model alone (models ran one after another: do not compare)"
 AURC: Final = "AURC of 1 − IoU, images ranked by doubt ↓ (random order; best order)"
 SPEARMAN: Final = "Spearman of doubt and IoU ↓"
@@ -52,12 +53,7 @@ def about_rows(scores: Sequence[Score]) -> str:
         parts.append(f"{scores[0].empty} with an empty truth (F, IoU: 0 by definition)")
     errors = [score.measures[name].value for score in scores for name in ("mae", "mad") if name in score.measures]
     inverted = errors and all(error is not None and error > 0.5 for error in errors)
-    hint = (
-        " All models are wrong on most pixels. Are the masks inverted? White must be the foreground."
-        if inverted
-        else ""
-    )
-    return f"{', '.join(parts)}.{hint}"
+    return f"{', '.join(parts)}.{INVERTED if inverted else ''}"
 
 
 def _rows(
