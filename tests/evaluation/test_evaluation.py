@@ -389,10 +389,7 @@ def test_models_times_options(models: list[dict[str, Any]]) -> None:
             {"datasets": [{"name": "d", "images": "data/im", "truth": "data/gt", "only": ["x"]}]},
             "no image is called 'x'",
         ),
-        (
-            {"datasets": [{"name": "d", "images": "data/im", "truth": "data/gt", "without": ["p3x"]}]},
-            r"d, without: no image is called 'p3x'\. Did you mean 'p3'",
-        ),
+        ({"models": [{"id": "a", "label": "Net"}], "compare": [["Net", "Nett"]]}, "Did you mean 'Net'"),
         ({"datasets": [{"name": "d", "dataset": "x", "bands": {"b": {"grow": 1}}}]}, "Add alpha to measures"),
         ({"datasets": [{"name": "d", "images": "data/im", "truth": "good"}]}, "no image in"),
         ({"datasets": [{"name": "d", "parquet": "*.parquet"}]}, "no file matches"),

@@ -146,8 +146,8 @@ def test_the_recipe_in_the_documents() -> None:
     recipe = read_recipe(yaml.safe_load(page.partition("```yaml")[2].partition("```")[0]))
     assert [model.label for model in recipe.models] == ["small", "IS-Net fp32", "IS-Net q8"]
     assert [spec.threshold() for spec in recipe.datasets] == [128, 0]
-    assert smallest_p(6) < 0.05 <= smallest_p(5)  # as the page says
-    assert 4 * smallest_p(8) < 0.05 <= 4 * smallest_p(7)
+    assert smallest_p(6, 2000) < 0.05 <= smallest_p(5, 2000)  # as the page says
+    assert 4 * smallest_p(8, 2000) < 0.05 <= 4 * smallest_p(7, 2000)
 
 
 def test_a_python_mapping_is_checked_as_a_file_is() -> None:

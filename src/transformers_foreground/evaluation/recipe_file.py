@@ -79,8 +79,9 @@ def _check_node(root: Any, path: Path) -> None:
 
 def nearest(word: object, known: Iterable[str]) -> str:
     """Return " Did you mean …?" with the most similar known word, or an empty string."""
-    found = difflib.get_close_matches(str(word)[:MAX_TEXT].lower(), {k.lower(): k for k in known}, 1)
-    return f" Did you mean {found[0]!r}?" if found else ""
+    by_lower = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(str(word)[:MAX_TEXT].lower(), by_lower, 1)
+    return f" Did you mean {by_lower[found[0]]!r}?" if found else ""
 
 
 @dataclass(frozen=True)

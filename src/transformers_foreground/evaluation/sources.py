@@ -62,12 +62,11 @@ def open_source(spec: DatasetSpec, root: Path) -> Source:
     else:
         source = _Named(spec)
     keys = source.keys
-    for option, names in (("only", spec.only), ("without", spec.without)):
-        if absent := sorted(set(names) - set(keys)):
-            raise UnsupportedOptionError(
-                f"{spec.name}, {option}: no image is called {absent[0]!r}.{nearest(absent[0], keys)} In YAML, names "
-                "that begin with 0 need quotes."
-            )
+    if absent := sorted(set(spec.only) - set(keys)):
+        raise UnsupportedOptionError(
+            f"{spec.name}, only: no image is called {absent[0]!r}.{nearest(absent[0], keys)} In YAML, names that begin "
+            "with 0 need quotes."
+        )
     places = [i for i, k in enumerate(keys) if (not spec.only or k in spec.only) and k not in spec.without]
     places = places[: spec.limit]
     if not places:
