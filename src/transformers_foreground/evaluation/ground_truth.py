@@ -118,7 +118,7 @@ def _plane(source: Any, what: str, height: int, width: int) -> NDArray[np.uint8]
         if stored.max() <= 255 and not (gray and pixels[..., 0].any()):
             return stored.astype(np.uint8)
         if stored.itemsize > 1 and pixels.max() <= _MOST_LABELS:  # 16 bits with labels above 255
-            return np.minimum(stored, _MOST_LABELS).astype(np.uint8)
+            return np.asarray(np.minimum(stored, _MOST_LABELS), np.uint8)
     if not gray:
         raise ImageError(f"{name}: the {what} has colours. Give a gray image, one with alpha, or a PNG with a palette.")
     return pixels[..., 0]
