@@ -203,6 +203,7 @@ def rle_bmp(width: int, height: int, runs: bytes) -> bytes:
         pytest.param(b"P6\n#" + b"x" * 10_000_000 + b"\n2 2\n255\n" + bytes(12), id="a long comment in a PPM"),
         pytest.param(b"P6\n2 2" + b" " * 10_000_000 + b"255\n" + bytes(12), id="a long space in a PPM"),
         pytest.param(rle_bmp(10_000_000, 1, b"\0\2\0\xff\0\1"), id="a BMP that skips 255 rows of one"),
+        pytest.param(rle_bmp(10_000_000, 1, b"\0\2\0\xff\0\1")[14:], id="the same without a BMP's first header"),
     ],
 )
 def test_headers_that_cost_more_than_their_image(data: bytes) -> None:
@@ -230,3 +231,10 @@ def test_small_netpbm_and_rle_files_are_read(comment: bytes) -> None:
     assert decode(b"P6\n" + comment + b"40 40 # size\n255\n" + bytes(4800)).pixels.shape == (40, 40, 3)
     assert decode(b"P4\n" + comment + b"400 40\n" + bytes(2000)).pixels.shape[:2] == (40, 400)
     assert decode(rle_bmp(4, 1, b"\4\1\0\1")).pixels.shape[:2] == (1, 4)
+
+
+def test_a_webp_of_its_first_bytes() -> None:
+    data = b"RIFF\x1a\0\0\0WEBPVP8X\x0a\0\0\0\x02"
+    for length in range(len(data) + 1):
+        with pytest.raises(ImageError):
+            decode(data[:length])

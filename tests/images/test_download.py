@@ -192,3 +192,24 @@ def test_an_upload():
         np.testing.assert_array_equal(image.pixels, PIXELS)
     with pytest.raises(ImageError, match=r"read\(\) gives object, not bytes"):
         decode(SimpleNamespace(read=lambda size: object()))
+
+
+def test_what_comes_with_a_redirect_is_not_read(serve: Callable[[Answer], str]) -> None:
+    sent = list[int]()
+
+    def answer(connection: socket.socket, request: bytes) -> None:
+        if request.startswith(b"GET /there "):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + PNG)
+            return
+        connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /there\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while sum(sent) < 200_000_000:
+            sent.append(connection.send(b"10000\r\n" + bytes(0x10000) + b"\r\n"))
+
+    np.testing.assert_array_equal(decode(serve(answer), timeout=20).pixels, PIXELS)
+    assert sum(sent) < 50_000_000
+
+
+@pytest.mark.parametrize("port", ["99999", "9" * 30, "9" * 5000, "-1", "0x50"])
+def test_ports_that_are_none(port: str) -> None:
+    with pytest.raises(ImageError, match="Cannot read"):
+        decode(f"http://127.0.0.1:{port}/a.png", timeout=5)

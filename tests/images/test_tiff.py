@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -170,3 +171,30 @@ def test_any_bytes_for_directories(tail):
         is_sound_exif(order + tail)
         with pytest.raises(ImageError):
             decode(order + tail)
+
+
+@pytest.mark.parametrize("deflated", [False, True])
+@pytest.mark.parametrize("order", ["first", "last"])
+def test_strips_that_hold_more_than_the_image(deflated: bool, order: str) -> None:
+    """A thousand strips, each of which is the whole file or unpacks to far more than it is."""
+    gray = np.full((1000, 2), 0x7F40, np.uint16)
+    rows = np.dstack((gray, gray)).astype("<u2").tobytes()
+    bomb = bytes(100_000_000) if deflated else bytes(500_000)
+    strips = [rows + bytes(9), bomb] if order == "first" else [bytes(9), bomb]
+    parts = [zlib.compress(strip) if deflated else strip for strip in strips]
+    table = 8 + sum(map(len, parts))
+    starts, lengths = [8] + [8 + len(parts[0])] * 999, [len(parts[0])] + [len(parts[1])] * 999
+    tags = [
+        *((256, 3, 1, 2), (257, 3, 1, 1000), (258, 3, 2, 0x100010), (259, 3, 1, 8 if deflated else 1), (262, 3, 1, 1)),
+        *((273, 4, 1000, table), (277, 3, 1, 2), (278, 3, 1, 1), (279, 4, 1000, table + 4000)),
+    ]
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    data = struct.pack("<2sHI", b"II", 42, table + 8000) + b"".join(parts) + struct.pack("<2000I", *starts, *lengths)
+    tracemalloc.start()
+    try:
+        image = decode(data + struct.pack("<H", len(tags)) + entries + bytes(4))
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+    assert image.pixels.shape == (1000, 2, 4)
+    assert set(np.unique(image.pixels[5:])) == ({0x7F} if order == "first" else {0})

@@ -207,7 +207,7 @@ def is_animated(stream: IO[bytes]) -> bool:
         stream.seek(0)
         return frames > 1
     if head.startswith(b"RIFF"):
-        return head[8:16] == b"WEBPVP8X" and bool(head[20] & 2)
+        return head[8:16] == b"WEBPVP8X" and len(head) > 20 and bool(head[20] & 2)
     return head[4:12] == b"ftypavis"
 
 

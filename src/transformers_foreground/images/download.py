@@ -56,7 +56,7 @@ def download(url: str, name: str, timeout: float, max_bytes: int) -> bytes:
     if isinstance(result, urllib.error.HTTPError):
         result.close()
         raise unreadable(name, f"the server answered {result.code} {result.reason}") from result
-    if not isinstance(result, (OSError, ValueError, http.client.HTTPException, zlib.error)):
+    if not isinstance(result, (OSError, ValueError, OverflowError, http.client.HTTPException, zlib.error)):
         raise result
     reason = getattr(result, "reason", result)
     if isinstance(reason, PrivateAddressError):
@@ -151,13 +151,23 @@ def _opener(sockets: _Sockets) -> urllib.request.OpenerDirector:
     for handler in (
         _HTTPHandler(connect),
         _HTTPSHandler(connect),
-        urllib.request.HTTPRedirectHandler(),
+        _Redirects(),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.UnknownHandler(),
     ):
         opener.add_handler(handler)
     return opener
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects without reading what comes with them, which may be without end."""
+
+    def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        fp.close()  # read now, it is empty
+        return super().http_error_302(req, fp, code, msg, headers)
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
 class _Plain(http.client.HTTPConnection):

@@ -164,8 +164,9 @@ def _check_header(head: bytes, name: str) -> None:
     """Refuse headers for which Pillow would take far more time or memory than the image needs."""
     if head[:1] == b"P" and head[1:2] in b"123456" and len(head) == _HEAD and not _PPM_HEADER.match(head):
         raise unreadable(name, f"its size does not stand in the first {_HEAD} bytes")
-    if head.startswith(b"BM") and len(head) >= 34:
-        width, compression = struct.unpack_from("<i", head, 18)[0], struct.unpack_from("<I", head, 30)[0]
+    bitmap = head[14:] if head.startswith(b"BM") else head  # a DIB is a BMP without the first header
+    if bitmap[1:4] == bytes(3) and bitmap[0] >= 16 and len(bitmap) >= 20:
+        width, compression = struct.unpack_from("<i8xI", bitmap, 4)
         if compression in (1, 2) and width > _MAX_RLE_WIDTH:
             raise unreadable(
                 name, f"a run-length encoded BMP of {width} pixels a row; they have {_MAX_RLE_WIDTH} at most"

@@ -3,37 +3,42 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from transformers_foreground.errors import ImageError
+from transformers_foreground.images.decode import MAX_BYTES, MAX_PIXELS, TIMEOUT
+from transformers_foreground.images.identify import Limits, open_image
+from transformers_foreground.images.pixels import exif_of, upright
+from transformers_foreground.images.sources import name_of, open_stream
+
 
 def stored_values(image: Any) -> NDArray[Any] | None:
-    """Return the indices of an image with a palette, or the values of one with 16 bits.
+    """Return the indices of an image with a palette, or the values of one with 16 bits, upright.
 
     Args:
-        image: A path, bytes, a binary file object, a PIL image, or a mapping with `bytes` or `path`.
+        image: What `decode` took before, but no file object, which is used up by then.
 
     Returns:
-        Integers, (H, W); `None` of other images, and of what is no PNG, BMP or TIFF file.
+        Integers, (H, W); `None` of other images.
     """
     opened = _opened(image)
     if opened is None or not (opened.mode == "P" or opened.mode.startswith("I")):
         return None
-    return np.asarray(opened)
+    return np.asarray(upright(opened, exif_of(opened, own_file=opened is not image)))
 
 
 def without_profile(image: Any) -> Any:
     """Return an image without its colour profile, which is not meant for the values of a mask.
 
     Args:
-        image: As for `stored_values`.
+        image: What `decode` takes, but no file object.
 
     Returns:
-        A PIL image; what was given, where it has no profile, or is no PNG, BMP, TIFF or JPEG file.
+        A PIL image; what was given, where it has no profile, or cannot be read.
     """
     opened = _opened(image)
     if opened is None or "icc_profile" not in opened.info:
@@ -44,13 +49,11 @@ def without_profile(image: Any) -> Any:
 
 
 def _opened(image: Any) -> Image.Image | None:
-    if isinstance(image, Mapping):
-        image = image.get("bytes") or image.get("path")
     if isinstance(image, Image.Image):
         return image
+    name = name_of(image)
     try:
-        return Image.open(
-            io.BytesIO(image) if isinstance(image, bytes) else image, formats=("PNG", "BMP", "TIFF", "JPEG")
-        )
-    except (OSError, AttributeError, TypeError):  # of another format, or not a file
+        with open_stream(image, name, TIMEOUT, MAX_BYTES) as stream:
+            return open_image(io.BytesIO(stream.read()), Limits(name, MAX_PIXELS))
+    except ImageError:  # `decode` says what is wrong; or it is an array
         return None

@@ -61,13 +61,16 @@ def _pixels(stream: IO[bytes], tiff: Tiff, image: Directory, size: int, samples:
     stream.seek(0)
     most_significant = 0 if stream.read(2) == b"MM" else size - 1
     wanted = width * height * samples * size
-    data = bytearray()
+    deflated = tiff.number(image, _COMPRESSION, 1) in _DEFLATE
+    data, unread = bytearray(), stream.seek(0, 2)  # strips that overlap would be read as often as there are
     for offset, length in _strips(tiff, image):
+        missing = wanted - len(data)
+        if not missing:
+            break
         stream.seek(offset)
-        strip = stream.read(length)
-        if tiff.number(image, _COMPRESSION, 1) in _DEFLATE:
-            strip = zlib.decompressobj().decompress(strip, wanted - len(data) + 1)
-        data += strip
+        strip = stream.read(min(length, unread if deflated else missing))
+        unread -= len(strip)
+        data += zlib.decompressobj().decompress(strip, missing) if deflated else strip
     if len(data) < wanted:
         raise TiffError("the file is truncated; get the whole of it")
     whole = np.frombuffer(data, np.uint8, wanted).reshape(height, width, samples, size)
