@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import io
@@ -91,6 +92,9 @@ def test_the_ways_to_send_an_image(client: httpx.Client, data: bytes) -> None:
     b64 = base64.b64encode(data).decode()
     assert client.post(REMOVEBG, data={"image_file_b64": b64}).content == expected
     assert client.post(REMOVEBG, json={"image_file_b64": f"data:image/png;base64,{b64}"}).content == expected
+    lines = base64.encodebytes(data).decode()  # as programs write it
+    assert client.post(REMOVEBG, data={"image_file_b64": lines}).content == expected
+    assert client.post(REMOVEBG, json={"image_file_b64": f"data:image/png;base64,\r\n{lines}"}).content == expected
     answer = client.post(REMOVEBG, files={"image_file": data}, headers={"Accept": "application/json"})
     told = answer.json()["data"]
     assert base64.b64decode(told["result_b64"]) == expected
@@ -195,11 +199,25 @@ def test_bodies_that_are_none(client: httpx.Client, data: bytes) -> None:
         (b"{" + b",".join(b'"a%d":1' % i for i in range(200_000)) + b"}", "no JSON object of a few fields"),
         (b"{" + b",".join(b'"a%d":1' % i for i in range(100)) + b"}", "Too many fields"),
         (b"[" * 1_000_000, "no JSON"),
+        *((b'{"size": ' + b"[" * deep + b"]" * deep + b"}", "no JSON") for deep in (1, 500, 800, 990, 40_000)),
     ],
 )
 def test_json_that_is_made_to_harm(client: httpx.Client, body: bytes, title: str) -> None:
     status, _, said = error_of(client.post(REMOVEBG, content=body, headers={"Content-Type": "application/json"}))
     assert (status, title in said) == (400, True), said
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=x", "application/x-www-form-urlencoded"])
+def test_text_in_a_code_that_takes_hours_to_read(client: httpx.Client, kind: str) -> None:
+    """Python decodes punycode in quadratic time, and a form says itself what its text is in."""
+    text = ("ü" * 40_000).encode("punycode")
+    body = b'--x\r\nContent-Disposition: form-data; name="size"\r\n\r\n' + text + b"\r\n--x--\r\n"
+    for name in ("punycode", '"PunyCode"', "idna", "utf-7"):
+        answer = client.post(REMOVEBG, content=body, headers={"Content-Type": f"{kind}; charset={name}"})
+        assert "send text in UTF-8" in error_of(answer)[2]
+    for name in ("utf-8", "UTF-8", "iso-8859-1"):
+        answer = client.post(REMOVEBG, content=body, headers={"Content-Type": f"{kind}; charset={name}"})
+        assert "UTF-8" not in error_of(answer)[2]
 
 
 def test_many_fields(client: httpx.Client) -> None:
@@ -282,6 +300,7 @@ def test_what_rembg_clients_send(client: httpx.Client, data: bytes) -> None:
         ({"bgc": "red"}, "red,green,blue"),
         ({"bgc": "1,2,300"}, "red,green,blue"),
         ({"bgc": "1,2,3,128"}, "opaque"),
+        ({"bgc": "1,2," + "9" * 5000}, "red,green,blue"),
         ({"af": "240"}, "af is not supported"),
         ({"ppm": "true"}, "ppm is not supported"),
         ({"extras": "{}"}, "extras is not supported"),
@@ -316,6 +335,71 @@ def test_an_address_is_fetched(
         assert image_of(client.get(REMBG, params={"url": url})).size == (48, 32)
         assert image_of(client.post(REMOVEBG, data={"image_url": url})).size == (48, 32)
         elsewhere.shutdown()
+
+
+def test_servers_that_say_nothing_hold_no_other_caller(
+    client: httpx.Client, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers_foreground.server import wanted
+
+    monkeypatch.setattr(env, "allow_private_urls", True)
+    monkeypatch.setattr(wanted, "DOWNLOAD_SECONDS", 30.0)
+    answers: list[httpx.Response] = []
+
+    def call(url: str) -> None:
+        answers.append(httpx.post(str(client.base_url.join(REMOVEBG)), data={"image_url": url}, timeout=90))
+
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/a.png"
+        threads = [threading.Thread(target=call, args=(url,)) for _ in range(40)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.5)
+        assert client.post(REMOVEBG, files={"image_file": data}).status_code == 200
+        assert not answers  # they still wait
+    for thread in threads:  # nobody listens any more
+        thread.join()
+    assert {error_of(answer)[1] for answer in answers} == {"invalid_image"}
+
+
+def test_an_image_at_an_address_is_no_larger_than_others(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = list[int]()
+
+    def talk(listening: socket.socket) -> None:
+        with listening.accept()[0] as connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while sum(taken) < 100_000_000:
+                taken.append(connection.send(bytes(65536)))
+
+    monkeypatch.setattr(env, "allow_private_urls", True)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=talk, args=(listening,), daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/a.png"
+        assert "more than 1000000 bytes" in error_of(client.post(REMOVEBG, data={"image_url": url}))[2]
+    assert sum(taken) < 50_000_000
+
+
+def test_a_large_background_is_held_small(made: Callable[..., Service], monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers_foreground.server import decoding
+
+    monkeypatch.setattr(decoding, "QUICK_PIXELS", 1000)
+    for mode, channels in (("L", 3), ("RGB", 3), ("RGBA", 4)):
+        behind = Upload("b.png", data=png(Image.new(mode, (400, 100), "white")))
+        image = asyncio.run(made().decode(behind))
+        assert image.pixels.shape == (16, 63, channels)
+        assert image.pixels.min() == 255
+
+
+def test_a_margin_that_makes_the_result_too_large(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers_foreground.compositing import frame
+
+    monkeypatch.setattr(frame, "MAX_PIXELS", 10_000)
+    white = png(Image.new("RGB", (100, 50), "white"))
+    fields = {"crop": "true", "crop_margin": "100%"}
+    status, code, said = error_of(client.post(REMOVEBG, files={"image_file": white}, data=fields))
+    assert (status, code) == (400, "invalid_image")
+    assert "300x250 pixels, more than 10000" in said
 
 
 def test_a_client_library_of_remove_bg(client: httpx.Client, photo: Upload, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,8 +96,8 @@ def cutout(
         camera, author, copyright and description as EXIF.
 
     Raises:
-        ImageError: An image cannot be read; the mask is not of the image's size, has colours, or holds labels; or `roi`
-            lies outside the image.
+        ImageError: An image cannot be read; the mask is not of the image's size, has colours, or holds labels; `roi`
+            lies outside the image; or with its room the result would have more than 200 million pixels.
         UnsupportedOptionError: An option has a value that cannot be honoured.
     """
     pad = pad_of(pad)
@@ -113,6 +113,7 @@ def cutout(
     colours = foreground_colors.decontaminate(rgb, alpha) if decontaminate else rgb
     if crop or pad or square:
         frame = Frame.of(alpha, crop=crop, pad=pad, square=square, shadow=shadow)
+        frame.check(decoded.name)
         rgb, colours, alpha = (frame.cut(plane) for plane in (rgb, colours, alpha))
     result = _composed(rgb, colours, alpha, background, shadow, keep_hidden)
     if premultiplied:
@@ -137,7 +138,7 @@ def pad_of(pad: int | float | str) -> int | float:
     """
     room: Any = pad
     if isinstance(pad, str):
-        match = re.fullmatch(r"(\d+)|(\d+\.?\d*|\.\d+) ?%", pad.strip(), re.ASCII)
+        match = re.fullmatch(r"(\d{1,9})|(\d{1,9}\.?\d*|\.\d+) ?%", pad.strip(), re.ASCII)
         room = match and (int(match[1]) if match[1] else float(match[2]) / 100)
     known = isinstance(room, (int, float)) and not isinstance(room, bool)
     if not known or not 0 <= room <= (5.0 if isinstance(room, float) else 10_000):

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transformers_foreground.compositing import backgrounds
+from transformers_foreground.errors import ImageError
+from transformers_foreground.images.decode import MAX_PIXELS
 
 Pixels = NDArray[np.uint8]
 
@@ -38,6 +40,19 @@ class Frame:
         missing = [longer - size if square else 0 for size in sizes]
         rows, columns = ((room + less // 2, room + less - less // 2) for less in missing)
         return cls(box, (rows, columns))
+
+    def check(self, name: str) -> None:
+        """Refuse to make an image that nobody could open again, of the image of that name.
+
+        Raises:
+            ImageError: It would have too many pixels.
+        """
+        height, width = (side.stop - side.start + sum(room) for side, room in zip(self.box, self.room, strict=True))
+        if width * height > MAX_PIXELS:
+            raise ImageError(
+                f"{name}: with its room the result would have {width}x{height} pixels, more than {MAX_PIXELS}. Use "
+                "less room (--pad, --square), or shrink it with max_size (--max-size)."
+            )
 
     def cut(self, pixels: Pixels) -> Pixels:
         """Cut out pixels, (H, W) or (H, W, C). Beyond the border colours are mirrored, and alpha (H, W) is 0."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 from transformers_foreground.errors import ForegroundError
 from transformers_foreground.images.bounded import BeyondLimitsError, decode_bounded
+from transformers_foreground.images.boxes import shrunk
 from transformers_foreground.images.decode import DecodedImage
 from transformers_foreground.images.identify import TooManyPixelsError
 from transformers_foreground.images.sources import enough_memory, unreadable
@@ -52,6 +54,15 @@ class Upload:
             return self.path.stat().st_size if self.path else len(self.data)
         except OSError:
             return 0
+
+
+def reduced(image: DecodedImage) -> DecodedImage:
+    """Shrink an image that is in memory as long as its request waits to `QUICK_PIXELS`, if it is larger."""
+    scale = math.sqrt(QUICK_PIXELS / (image.width * image.height))
+    if scale >= 1:
+        return image
+    pixels = image.pixels if image.pixels.shape[2] == 4 else image.rgb()
+    return DecodedImage(shrunk(pixels, math.floor(scale * max(image.width, image.height))), image.name)
 
 
 @dataclass(eq=False)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from fastapi import Request
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
@@ -17,6 +18,7 @@ from transformers_foreground.server.decoding import Upload
 
 _MAX_FIELDS: Final = 40
 _MAX_COMMAS: Final = 1000  # of JSON: the values of a call are flat, and many small ones are a hundred times their text
+_CHARSETS: Final = ("utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1")  # others may take hours to read
 _TRUE: Final = ("true", "1", "yes", "on")
 _FALSE: Final = ("false", "0", "no", "off", "")
 
@@ -31,7 +33,10 @@ async def fields_of(request: Request, max_bytes: int) -> dict[str, str | Upload]
     Raises:
         UnsupportedOptionError: The body is neither a form nor a JSON object, or a field is given twice.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type, parameters = parse_options_header(request.headers.get("content-type", ""))
+    kind, charset = content_type.decode("latin-1"), parameters.get(b"charset", b"utf-8").decode("latin-1").lower()
+    if charset not in _CHARSETS:
+        raise UnsupportedOptionError(f"charset={charset[:40]}: send text in UTF-8.")
     found: list[tuple[str, Any]] = list(request.query_params.multi_items())
     if kind == "application/json":
         try:
@@ -39,8 +44,8 @@ async def fields_of(request: Request, max_bytes: int) -> dict[str, str | Upload]
             body = json.loads(text) if text.count(b",") <= _MAX_COMMAS else None
         except (ValueError, RecursionError) as error:
             raise UnsupportedOptionError("The body is no JSON.") from error
-        if not isinstance(body, dict):
-            raise UnsupportedOptionError("The body is no JSON object of a few fields.")
+        if not isinstance(body, dict) or any(isinstance(value, dict | list) for value in body.values()):
+            raise UnsupportedOptionError("The body is no JSON object of a few fields, each text, a number or true.")
         found += [(_text(name), _text(value)) for name, value in body.items() if value is not None]
     elif kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
         try:

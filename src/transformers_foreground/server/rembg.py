@@ -5,6 +5,7 @@ Reference: https://github.com/danielgatis/rembg
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -90,7 +91,7 @@ def _options(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _colour(written: str) -> tuple[int, ...] | None:
     parts = written.split(",")
-    if len(parts) not in (3, 4) or not all(part.strip().isdecimal() and int(part) <= 255 for part in parts):
+    if len(parts) not in (3, 4) or not all(re.fullmatch(r"\s*\d{1,3}\s*", part) and int(part) <= 255 for part in parts):
         raise UnsupportedOptionError(
             f"bgc={written[:80]!r}: use red,green,blue or red,green,blue,alpha, each 0 to 255."
         )

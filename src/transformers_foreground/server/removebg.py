@@ -129,8 +129,9 @@ async def _image(fields: Mapping[str, Any], service: Service) -> Upload:
         return file
     if isinstance(file, Upload):  # as clients that have a file send it
         file = file.data.decode("ascii", "replace")
+    packed = "".join(re.sub(r"^\s*data:[^,]{0,100},", "", file).split())  # programs write it in lines
     try:
-        return Upload("image_file_b64", data=base64.b64decode(re.sub(r"^data:[^,]{0,100},", "", file), validate=True))
+        return Upload("image_file_b64", data=base64.b64decode(packed, validate=True))
     except (binascii.Error, ValueError) as error:
         raise UnsupportedOptionError("image_file_b64 is no base64.") from error
 

@@ -25,7 +25,7 @@ from transformers_foreground.runtime.doubt import doubt
 from transformers_foreground.runtime.queue import Queue, Steps
 from transformers_foreground.segmenter import Foreground, Segmenter
 from transformers_foreground.server.choices import AUTO, Choice, choice_of, offered
-from transformers_foreground.server.decoding import QUICK_PIXELS, Decoders, Turn, Upload
+from transformers_foreground.server.decoding import QUICK_PIXELS, Decoders, Turn, Upload, reduced
 from transformers_foreground.server.disk import FULL, Disk
 from transformers_foreground.server.fetching import OpenModels
 from transformers_foreground.server.looks import Look
@@ -187,14 +187,16 @@ class Service:
         return model, dtype
 
     async def decode(self, upload: Upload) -> DecodedImage:
-        """Decode an image that is no model's input, such as a background.
+        """Decode an image that is no model's input, such as a background, and shrink it to `QUICK_PIXELS`.
 
         Raises:
             ImageError: It cannot be read.
         """
         image = await asyncio.wrap_future(self._decoders.submit(upload, Turn()))
-        self._decoders.release(image)
-        return image
+        try:
+            return await asyncio.wrap_future(self.side.submit(reduced, image))
+        finally:
+            self._decoders.release(image)
 
     @contextmanager
     def _place(self) -> Iterator[None]:

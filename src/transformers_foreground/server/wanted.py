@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,6 +27,8 @@ from transformers_foreground.server.progress import Failure, Note
 from transformers_foreground.server.service import Service
 
 DOWNLOAD_SECONDS: Final = 15.0
+# Not the event loop's own threads: servers that answer slowly would hold what all other requests need.
+_FETCHERS: Final = ThreadPoolExecutor(8, "foreground-fetch-image")
 _MEDIA: Final = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
 
 
@@ -150,7 +153,8 @@ async def fetched(url: str, service: Service) -> Upload:
     if service.settings.local_files_only:
         raise UnsupportedOptionError("This server was started with --local-files-only: send the image's file instead.")
     try:
-        found = await asyncio.to_thread(download, url, DOWNLOAD_SECONDS)
+        fetching = _FETCHERS.submit(download, url, DOWNLOAD_SECONDS, service.settings.max_bytes)
+        found = await asyncio.wrap_future(fetching)
     except NotPublicError as error:
         why = (
             "it is not on the public internet, and this server fetches from nowhere else; send the image's file instead"
