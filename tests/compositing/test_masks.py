@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from transformers_foreground.compositing.threshold import hard
 from transformers_foreground.errors import ImageError, UnsupportedOptionError
 from transformers_foreground.images.alpha import to_mask
 from transformers_foreground.images.decode import decode
+from transformers_foreground.images.png import chunk
 
 GRAY = np.full((40, 60, 3), 90, np.uint8)
 
@@ -87,6 +91,15 @@ def test_square(mask: Any) -> None:
     assert cutout(GRAY, mask, square=True, background="white").size == (60, 60)
 
 
+def test_room_that_makes_the_result_too_large() -> None:
+    photo = np.zeros((2000, 3000, 3), np.uint8)
+    for options, size in (({"pad": 10_000}, "23000x22000"), ({"pad": "500%"}, "33000x32000")):
+        with pytest.raises(ImageError, match=f"would have {size} pixels"):
+            cutout(photo, photo[..., 0], **options)
+    with pytest.raises(ImageError, match="would have 15000x15000 pixels"):
+        cutout(np.zeros((15000, 1, 3), np.uint8), np.zeros((15000, 1), np.uint8), square=True)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -146,6 +159,28 @@ class TestMasksOfEveryKind:
         palette.save(tmp_path / "palette.png")
         for form in (ones, ones.astype(bool), ones.astype(np.uint16), palette, *sorted(tmp_path.iterdir())):
             np.testing.assert_array_equal(alpha_of(form), wanted, str(form))
+
+    @pytest.mark.parametrize("form", ["bytes", "bytearray", "file object", "file: URL", "data: URL", "dict"])
+    def test_a_palette_in_all_forms(self, form: str, wanted: Any, tmp_path: Path) -> None:
+        """Also with parts that Pillow refuses the file for, and lying on its side."""
+        palette, path, exif = Image.fromarray(wanted // 255).convert("P"), tmp_path / "mask.png", Image.Exif()
+        palette.putpalette([0, 0, 0, 128, 0, 0])
+        exif[0x0112] = 3  # upside down
+        palette.transpose(Image.Transpose.ROTATE_180).save(path, exif=exif)
+        data = path.read_bytes()
+        data = data[:33] + chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(70_000_000))) + data[33:]
+        path.write_bytes(data)
+        source: Any = {
+            "bytes": data,
+            "bytearray": bytearray(data),
+            "file object": io.BytesIO(b"before" + data),
+            "file: URL": path.as_uri(),
+            "data: URL": f"data:image/png;base64,{base64.b64encode(data).decode()}",
+            "dict": {"bytes": data, "path": None},
+        }[form]
+        if form == "file object":
+            source.seek(6)
+        np.testing.assert_array_equal(alpha_of(source), wanted)
 
     def test_labels_are_refused_with_the_line_to_add(self, wanted: Any, tmp_path: Path) -> None:
         labels = wanted // 255 * 3

@@ -11,7 +11,9 @@ from PIL import Image
 
 from transformers_foreground.errors import ImageError
 from transformers_foreground.images.alpha import MaskImage
+from transformers_foreground.images.capture import capture
 from transformers_foreground.images.decode import DecodedImage, decode
+from transformers_foreground.images.sources import file_of
 from transformers_foreground.images.stored_values import stored_values
 
 _MOST_LABELS: Final = 32  # stored values up to this, and none above but 255, are labels
@@ -37,6 +39,8 @@ def read_mask(mask: Any, image: DecodedImage) -> NDArray[np.uint8]:
         mask = mask.get("mask", mask)
     if isinstance(mask, np.ndarray) and mask.dtype == np.uint16 and mask.ndim == 2:
         mask = Image.fromarray(mask)
+    if hasattr(file_of(mask), "read"):  # it can be read once
+        mask = capture(mask)
     decoded = decode(mask)
     if decoded.pixels.shape[:2] != image.pixels.shape[:2]:
         raise ImageError(

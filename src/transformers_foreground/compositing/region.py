@@ -40,7 +40,7 @@ def region_of(roi: str | Sequence[Any]) -> Region:
 
 def _side(value: Any) -> Side | None:
     if isinstance(value, str):
-        match = re.fullmatch(r"(\d+)|(\d+\.?\d*|\.\d+) ?%", value.strip(), re.ASCII)
+        match = re.fullmatch(r"(\d{1,9})|(\d{1,9}\.?\d*|\.\d+) ?%", value.strip(), re.ASCII)
         value = match and (int(match[1]) if match[1] else float(match[2]) / 100)
     if isinstance(value, (bool, np.bool_)):
         return None
