@@ -236,6 +236,11 @@ def places(here: Path) -> None:
         (["a.jpg"], None, ["a.cutout.png"]),
         (["d/a.jpg", "e/a.jpg"], None, ["d/a.cutout.png", "e/a.cutout.png"]),
         (["a.jpg", "a.png"], None, ["a.jpg.cutout.png", "a.png.cutout.png"]),
+        (
+            ["a.jpg", "a.png", "a.jpg.png", "a.jpg.png.png"],
+            None,
+            ["a.jpg.cutout.png", "a.png.cutout.png", "a.jpg.png.cutout.png", "a.jpg.png.png.cutout.png"],
+        ),
         (["a.jpg", "./a.jpg", "a.jpg"], "out", "Two images would both become out/a.jpg.cutout.png"),
         (["a.jpg", "a.jpg"], None, ["a.cutout.png"]),
         (["d"], None, ["d/a.cutout.png", "d/b/c.cutout.png"]),
@@ -297,6 +302,9 @@ def test_plan_of_many() -> None:
         (["models", "fetch", "xuebinqin/u2netp", "--dtype", "fp7"], "'--dtype'.*fp7"),
         (["-", "--json"], "--json writes to standard output, and so does this image"),
         (["photo.png", "-o", "photo.jpg"], "JPEG has no alpha"),
+        (["serve", "--max-size", "inf"], "inf is no number that counts"),
+        (["serve", "--max-disk", "nan"], "nan is no number that counts"),
+        (["quantize", "m", "--images", "photos", "--percentile", "nan"], "nan is no number that counts"),
     ],
 )
 def test_usage_errors(args: list[str], message: str, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

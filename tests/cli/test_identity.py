@@ -20,6 +20,7 @@ from transformers_foreground.cli import running
 from transformers_foreground.cli.planning import Job
 from transformers_foreground.cli.style import Style
 from transformers_foreground.cli.watching import Seen, rounds
+from transformers_foreground.errors import ForegroundError
 
 __all__ = ["here", "photo"]  # fixtures
 
@@ -129,6 +130,12 @@ class TestWatching:
         known = Seen.of([Job("photo.png", None)])
         move(newer)
         assert [job.source for job in next(self.looks(newer.parent, known))] == ["photo.png"]
+
+    def test_a_bad_image_from_the_future_is_not_waited_for(self, photo: Path) -> None:
+        job, error = Job("photo.png", None), ForegroundError("bad")
+        for ahead, waits in ((0, True), (1000, False)):
+            os.utime("photo.png", (time.time() + ahead, time.time() + ahead))
+            assert Seen.of([job]).postpone(job, error) is waits
 
     def test_what_was_made_here_is_no_image_when_its_own_is_gone(self, photo: Path) -> None:
         plans = iter(

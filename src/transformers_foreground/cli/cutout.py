@@ -168,6 +168,11 @@ def cutout(
     _check_together(images, output, watch=watch, resume=resume, force=force)
     if contact_sheet is not None:
         _check_sheet(contact_sheet, jobs_now, force=force or resume or watch)
+    for option, path in (("--contact-sheet", contact_sheet), ("--log", log)):
+        if path is not None and os.path.abspath(path) in {
+            os.path.abspath(job.target) for job in jobs_now if job.target
+        }:
+            raise typer.BadParameter(f"{option} {path} is where a result goes. Choose another name.")
     from transformers_foreground.cli import batch
     from transformers_foreground.cli.animating import run_animated
     from transformers_foreground.cli.reporting import Reporter, begin_log

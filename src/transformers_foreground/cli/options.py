@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +31,17 @@ def _refuse_as_usage(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return value
 
     return callback
+
+
+def finite(value: float) -> float:
+    """Refuse infinity and NaN, which are within any range that typer checks.
+
+    Raises:
+        typer.BadParameter: It is one of them.
+    """
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number that counts.")
+    return value
 
 
 def _check_device(value: str | None) -> None:

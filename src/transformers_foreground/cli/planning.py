@@ -94,12 +94,12 @@ def plan(images: list[str], output: str | None, name: str, kind: str = "png", *,
     else:
         places = [_place(item, output) for item in found]
         end = f"{name}.{SUFFIX.get(kind, kind)}"
-        short = [_target(place, Path(item.name).stem, end) for item, place in zip(found, places, strict=True)]
-        count = Counter(short)
-        targets = [
-            _target(place, item.name, end) if target is not None and count[target] > 1 else target
-            for item, place, target in zip(found, places, short, strict=True)
-        ]
+        targets = [_target(place, Path(item.name).stem, end) for item, place in zip(found, places, strict=True)]
+        whole = [_target(place, item.name, end) for item, place in zip(found, places, strict=True)]
+        before = None
+        while targets != before:  # a.jpg, which keeps its suffix beside a.png, may meet a.jpg.png
+            before, count = targets, Counter(targets)
+            targets = [long if count[short] > 1 else short for short, long in zip(targets, whole, strict=True)]
     twice = [target for target, count in Counter(targets).items() if target is not None and count > 1]
     if twice:
         raise typer.BadParameter(f"Two images would both become {twice[0]}. Run them apart, with another -o.")

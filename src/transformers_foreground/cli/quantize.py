@@ -16,7 +16,7 @@ import typer
 from transformers_foreground.atomic_write import write_whole
 from transformers_foreground.cli.consent import with_consent
 from transformers_foreground.cli.console import complain, download_bar, say, stderr
-from transformers_foreground.cli.options import ModelArgument, YesOption
+from transformers_foreground.cli.options import ModelArgument, YesOption, finite
 from transformers_foreground.errors import UnsupportedOptionError
 
 
@@ -35,7 +35,9 @@ def quantize(
     method: Annotated[
         str, typer.Option(help="How to clip activations: auto, percentile, mse or max.", callback=_clip)
     ] = "auto",
-    percentile: Annotated[float, typer.Option(min=50, max=100, help="For --method percentile.")] = 99.95,
+    percentile: Annotated[
+        float, typer.Option(min=50, max=100, callback=finite, help="For --method percentile.")
+    ] = 99.95,
     keep_float: Annotated[
         str, typer.Option(help="Parts of the graph to leave in fp32: auto, a number, or names with commas.")
     ] = "auto",

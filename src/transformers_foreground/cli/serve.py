@@ -21,6 +21,7 @@ from transformers_foreground.cli.options import (
     ModelsDirOption,
     YesOption,
     chosen_model,
+    finite,
 )
 from transformers_foreground.cli.signals import ended_in_order
 from transformers_foreground.env import env
@@ -35,10 +36,14 @@ def serve(
     dtype: DtypeOption = "auto",
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 7860,
-    max_size: Annotated[float, typer.Option(min=0.1, help="Megabytes that an image's file may have.")] = 50,
+    max_size: Annotated[
+        float, typer.Option(min=0.1, callback=finite, help="Megabytes that an image's file may have.")
+    ] = 50,
     max_pixels: Annotated[int, typer.Option(min=1, help="Pixels that an image may have.")] = 100_000_000,
     queue: Annotated[int, typer.Option(min=1, help="Requests that may be under way or wait.")] = 20,
-    max_disk: Annotated[float, typer.Option(min=1, help="Megabytes that uploads and results may take.")] = 5000,
+    max_disk: Annotated[
+        float, typer.Option(min=1, callback=finite, help="Megabytes that uploads and results may take.")
+    ] = 5000,
     server_name: Annotated[
         list[str] | None, typer.Option(help="Name that a proxy or others call this server by; may be repeated.")
     ] = None,

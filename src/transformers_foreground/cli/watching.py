@@ -38,7 +38,7 @@ class Seen:
     def postpone(self, job: Job, error: ForegroundError) -> bool:
         """Have an image that failed given again later, if its file may not be whole; return whether it is so."""
         identity = self.dealt_with.get(job.source)
-        if identity is None or _age(identity) > _PATIENCE:
+        if identity is None or _is_old(identity):
             return False
         self.unfinished[job] = self.dealt_with.pop(job.source), error
         return True
@@ -46,7 +46,7 @@ class Seen:
     def is_settled(self, job: Job, now: Identity, before: Identity | None) -> bool:
         """Whether a file does not change any more, by what it is now and what it was at the look before."""
         if job in self.unfinished and self.unfinished[job][0] == now:
-            return _age(now) > _PATIENCE
+            return _is_old(now)
         return now == before or _age(now) > _SETTLED
 
     def deal_with(self, job: Job, now: Identity) -> None:
@@ -86,6 +86,11 @@ def rounds(
         if due:
             yield due
         sleep(_PAUSE)
+
+
+def _is_old(identity: Identity) -> bool:
+    """Whether nobody writes a file any more. What a wrong clock dated to the future is not waited for."""
+    return abs(_age(identity)) > _PATIENCE
 
 
 def _age(identity: Identity) -> float:
