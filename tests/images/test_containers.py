@@ -233,6 +233,12 @@ def test_small_netpbm_and_rle_files_are_read(comment: bytes) -> None:
     assert decode(rle_bmp(4, 1, b"\4\1\0\1")).pixels.shape[:2] == (1, 4)
 
 
+def test_a_png_in_apples_own_form() -> None:
+    png = encoded(RGB, "PNG")
+    with pytest.raises(ImageError, match=r"Apple's own form.*pngcrush"):
+        decode(png[:8] + chunk(b"CgBI", bytes(4)) + png[8:])
+
+
 def test_a_webp_of_its_first_bytes() -> None:
     data = b"RIFF\x1a\0\0\0WEBPVP8X\x0a\0\0\0\x02"
     for length in range(len(data) + 1):

@@ -316,6 +316,8 @@ def test_addresses_for_rembg(client: httpx.Client) -> None:
     said = error_of(client.get(REMBG, params={"url": "http://localhost:1/a.png"}))[2]
     assert "not on the public internet" in said
     assert "No image" in error_of(client.post(REMBG))[2]
+    for body in ({"files": {"url": b"x"}}, {"data": {"url": "x"}}, {"json": {"url": "x"}}):
+        assert "No image" in error_of(client.request("GET", REMBG, **body))[2]  # type: ignore[arg-type]
 
 
 def test_an_address_is_fetched(

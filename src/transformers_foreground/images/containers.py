@@ -82,6 +82,8 @@ def _png(data: bytes, profile: list[bytes], frames: bool) -> Iterator[Part]:
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + length + 12
         body = slice(position + 8, end - 4)
+        if kind == b"CgBI":
+            raise ContainerError("it is in Apple's own form, not PNG; use: pngcrush -revert-iphone-optimizations")
         if kind in kept:
             yield position, end
         elif kind not in seen and (kind in _PNG_KEPT_IF_SOUND or kind == b"iCCP"):

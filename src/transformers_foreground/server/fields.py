@@ -38,7 +38,9 @@ async def fields_of(request: Request, max_bytes: int) -> dict[str, str | Upload]
     if charset not in _CHARSETS:
         raise UnsupportedOptionError(f"charset={charset[:40]}: send text in UTF-8.")
     found: list[tuple[str, Any]] = list(request.query_params.multi_items())
-    if kind == "application/json":
+    if request.method != "POST":  # then nobody has limited what a body there is
+        pass
+    elif kind == "application/json":
         try:
             text = await request.body()
             body = json.loads(text) if text.count(b",") <= _MAX_COMMAS else None
@@ -56,7 +58,7 @@ async def fields_of(request: Request, max_bytes: int) -> dict[str, str | Upload]
         for name, value in form.multi_items():
             found.append((name, await _upload(value) if isinstance(value, UploadFile) else value))
         await form.close()
-    elif request.method == "POST" and await request.body():
+    elif await request.body():
         raise UnsupportedOptionError("Send multipart/form-data, application/x-www-form-urlencoded or application/json.")
     if len(found) > _MAX_FIELDS:
         raise UnsupportedOptionError(f"Too many fields: there are at most {_MAX_FIELDS}.")
