@@ -136,3 +136,15 @@ def test_ctrl_c_leaves_nothing_half(here: Path) -> None:
     process.communicate(timeout=60)
     assert process.returncode == 130
     assert os.listdir("out") == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has other pipes")
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(ball: Path) -> None:
+    os.mkfifo("pipe.gif")
+    process = start("pipe.gif", "ball.gif", "--animate", "-o", "out")
+    try:
+        said = process.communicate(timeout=60)[1].decode()
+    finally:
+        process.kill()
+    assert "Cannot read pipe.gif: this is a pipe" in said
+    assert os.listdir("out") == ["ball.cutout.webp"]

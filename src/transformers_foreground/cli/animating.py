@@ -27,7 +27,7 @@ from transformers_foreground.images.animated import write_animation
 from transformers_foreground.images.containers import is_animated
 from transformers_foreground.images.decode import DecodedImage
 from transformers_foreground.images.frames import Animation, open_animation
-from transformers_foreground.images.sources import name_of
+from transformers_foreground.images.sources import name_of, open_stream
 from transformers_foreground.runtime.doubt import doubt
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _may_move(job: Job) -> bool:
     if not job.is_file:
         return True
     try:
-        with open(job.source, "rb") as file:
+        with open_stream(job.source, name_of(job.source), timeout=0, max_bytes=0) as file:  # no pipe: it may wait
             return is_animated(file)
     except Exception:  # whoever reads it says what is wrong
         return False
