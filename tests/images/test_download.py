@@ -209,6 +209,12 @@ def test_what_comes_with_a_redirect_is_not_read(serve: Callable[[Answer], str]) 
     assert sum(sent) < 50_000_000
 
 
+@pytest.mark.parametrize("timeout", [float("inf"), 1e300])
+def test_no_deadline(serve: Callable[[Answer], str], timeout: float) -> None:
+    url = serve(lambda connection, _: connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + PNG))
+    np.testing.assert_array_equal(decode(url, timeout=timeout).pixels, PIXELS)
+
+
 @pytest.mark.parametrize("port", ["99999", "9" * 30, "9" * 5000, "-1", "0x50"])
 def test_ports_that_are_none(port: str) -> None:
     with pytest.raises(ImageError, match="Cannot read"):

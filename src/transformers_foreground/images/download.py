@@ -36,6 +36,7 @@ def download(url: str, name: str, timeout: float, max_bytes: int) -> bytes:
         ImageError: It fails, takes longer, or has more bytes.
     """
     sockets, outcome = _Sockets(), list[bytes | BaseException]()
+    timeout = min(max(0.0, timeout), threading.TIMEOUT_MAX)  # infinity is more than the system waits
 
     def run() -> None:
         try:
