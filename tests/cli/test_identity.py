@@ -117,6 +117,19 @@ def test_an_image_from_the_future_is_done_once(photo: Path) -> None:
     assert "is done already" in run("photo.png", "--resume").stderr
 
 
+@pytest.mark.parametrize("what", ["image", "result"])
+def test_a_clock_that_was_ahead_hides_no_newer_image(what: str, newer: Path) -> None:
+    ahead = time.time() + 1000
+    if what == "image":
+        os.utime("photo.png", (ahead, ahead))
+    assert run("photo.png", "--mask-only").exit_code == 0
+    if what == "result":
+        os.utime("photo.mask.png", (ahead, ahead))
+    overwrite(newer)
+    assert "is done already" not in run("photo.png", "--mask-only", "--resume").stderr
+    assert share("photo.mask.png") > 0.9
+
+
 class TestWatching:
     def looks(self, folder: Path, known: Seen) -> Iterator[list[Job]]:
         def plan() -> list[Job]:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,15 +33,14 @@ def _plain(value: Any) -> Any:
 def is_current(job: Job) -> bool:
     """Whether an image's result is there, and not older than the image.
 
-    Results have the time at which their image was read: see `Reading.result_time`.
+    Results have the time at which their image was read: see `Reading.result_time`. One from the future was made by a
+    wrong clock, or of an image from there: it counts for the image of that very time alone.
     """
     try:
-        return (
-            job.is_file
-            and job.target is not None
-            and job.target.is_file()
-            and job.target.stat().st_mtime_ns >= os.stat(job.source).st_mtime_ns
-        )
+        if not job.is_file or job.target is None or not job.target.is_file():
+            return False
+        image, result = os.stat(job.source).st_mtime_ns, job.target.stat().st_mtime_ns
+        return image == result or image < result <= time.time_ns()
     except OSError:
         return False
 
