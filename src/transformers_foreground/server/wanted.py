@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -24,11 +24,13 @@ from transformers_foreground.images.remote import download
 from transformers_foreground.segmenter import Foreground
 from transformers_foreground.server.decoding import Upload
 from transformers_foreground.server.progress import Failure, Note
-from transformers_foreground.server.service import Service
+from transformers_foreground.server.service import BusyError, Service
 
 DOWNLOAD_SECONDS: Final = 15.0
+FETCHES: Final = 10  # at once
 # Not the event loop's own threads: servers that answer slowly would hold what all other requests need.
-_FETCHERS: Final = ThreadPoolExecutor(8, "foreground-fetch-image")
+_FETCHERS: Final = ThreadPoolExecutor(FETCHES, "foreground-fetch-image")
+_fetching: Final = set[Future[Any]]()
 _MEDIA: Final = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
 
 
@@ -145,6 +147,7 @@ async def fetched(url: str, service: Service) -> Upload:
     """Fetch an image that a caller named by its address; only from the public internet.
 
     Raises:
+        BusyError: Too many others are being fetched.
         ImageError: It cannot be fetched.
         UnsupportedOptionError: This is no address, or the server opens no connections.
     """
@@ -153,7 +156,13 @@ async def fetched(url: str, service: Service) -> Upload:
     if service.settings.local_files_only:
         raise UnsupportedOptionError("This server was started with --local-files-only: send the image's file instead.")
     try:
+        if len(_fetching) >= FETCHES:
+            raise BusyError(
+                f"{FETCHES} other images are being fetched. Try again in a minute, or send the image's file."
+            )
         fetching = _FETCHERS.submit(download, url, DOWNLOAD_SECONDS, service.settings.max_bytes)
+        _fetching.add(fetching)
+        fetching.add_done_callback(_fetching.discard)
         found = await asyncio.wrap_future(fetching)
     except NotPublicError as error:
         why = (
