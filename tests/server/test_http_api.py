@@ -345,7 +345,7 @@ def test_servers_that_say_nothing_hold_no_other_caller(
     from transformers_foreground.server import wanted
 
     monkeypatch.setattr(env, "allow_private_urls", True)
-    monkeypatch.setattr(wanted, "DOWNLOAD_SECONDS", 30.0)
+    monkeypatch.setattr(wanted, "DOWNLOAD_SECONDS", 50.0)
     answers: list[httpx.Response] = []
 
     def call(url: str) -> None:
@@ -356,7 +356,9 @@ def test_servers_that_say_nothing_hold_no_other_caller(
         threads = [threading.Thread(target=call, args=(url,)) for _ in range(wanted.FETCHES + 5)]
         for thread in threads:
             thread.start()
-        time.sleep(0.5)
+        deadline = time.monotonic() + 25
+        while len(answers) < 5 and time.monotonic() < deadline:
+            time.sleep(0.1)
         assert client.post(REMOVEBG, files={"image_file": data}).status_code == 200
         assert [error_of(answer)[1] for answer in answers] == ["rate_limit_exceeded"] * 5  # the others still wait
     for thread in threads:  # nobody listens any more

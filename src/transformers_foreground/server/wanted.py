@@ -157,9 +157,7 @@ async def fetched(url: str, service: Service) -> Upload:
         raise UnsupportedOptionError("This server was started with --local-files-only: send the image's file instead.")
     try:
         if len(_fetching) >= FETCHES:
-            raise BusyError(
-                f"{FETCHES} other images are being fetched. Try again in a minute, or send the image's file."
-            )
+            raise BusyError(f"{FETCHES} other images are being fetched. Try again in a minute, or send the file.")
         fetching = _FETCHERS.submit(download, url, DOWNLOAD_SECONDS, service.settings.max_bytes)
         _fetching.add(fetching)
         fetching.add_done_callback(_fetching.discard)
