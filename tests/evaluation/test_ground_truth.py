@@ -70,12 +70,14 @@ def test_labels_are_refused_until_the_recipe_says_what_they_mean(tmp_path: Path)
     labels[3] *= 7
     for image in (Image.fromarray(labels), palette(labels)):
         path = saved(tmp_path, image)
-        with pytest.raises(ImageError, match=r"no values above 7\. If these are labels.*`binarise: "):
+        with pytest.raises(ImageError, match=r"no values above 7\. .* add `binarise: "):
             truth(path)
         found = truth(path, binarise="> 0")
         np.testing.assert_array_equal(found.mask, MASK == 1)
         np.testing.assert_array_equal(found.alpha, MASK)
         np.testing.assert_array_equal(truth(path, binarise=">= 7").mask, labels == 7)
+    many = truth(saved(tmp_path, Image.fromarray(labels * 9)), binarise="> 0")
+    np.testing.assert_array_equal(many.alpha, MASK)
 
 
 def test_labels_with_a_border_to_ignore(tmp_path: Path) -> None:

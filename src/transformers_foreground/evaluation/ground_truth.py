@@ -82,19 +82,20 @@ def _without_labels(
     values = np.bincount((plane if counted is None else plane[counted]).ravel(), minlength=256)
     labels, top = values[1 : _MOST_LABELS + 1].sum(), int(values.nonzero()[0].max(initial=0))
     unsaid, threshold = spec.binarise is None, spec.threshold()
-    choice = 'where every label is foreground, or `binarise: "> 128"` where the values are shades of gray.'
+    choice = 'if every label is foreground, or `binarise: "> 128"` if the values are shades of gray.'
     if unsaid and top == 255 and not values[_MOST_LABELS + 1 : 255].any() and labels > values[255]:
         raise ImageError(
-            f"{key}: the truth holds labels and 255, which in such masks marks pixels to leave out. In the recipe, add "
-            f'`ignore: 255` and `binarise: "> 0"` to the data set {choice}'
+            f"{key}: the truth holds labels and 255, which in such masks marks pixels to leave out. To the data set in "
+            f'the recipe, add `ignore: 255` and `binarise: "> 0"` {choice}'
         )
     # Nothing would be foreground; mattes alone may be as faint as they like.
     if unsaid and 1 < top <= (_MOST_LABELS if set(spec.measures) == {"alpha"} else threshold):
         raise ImageError(
-            f"{key}: the truth has no values above {top}. If these are labels, then in the recipe add "
-            f'`binarise: "> 0"` to the data set {choice}'
+            f'{key}: the truth has no values above {top}. To the data set in the recipe, add `binarise: "> 0"` {choice}'
         )
-    if not 0 < top <= _MOST_LABELS or (top > 1 and threshold >= top):
+    # Of a recipe that calls such small values foreground, faint masks are labels, too.
+    most = _MOST_LABELS if unsaid or threshold >= _MOST_LABELS else 128
+    if not 0 < top <= most or (top > 1 and threshold >= top):
         return plane
     return np.where(plane > min(threshold, top - 1), np.uint8(255), np.uint8(0))
 
