@@ -266,7 +266,7 @@ def test_the_server(model: Path, images: list[Path], tmp_path: Path) -> None:
         uploads = [Upload(path.name, path) for path in images]
         outcomes = [outcome async for outcome in service.remove(uploads)]
         results = [outcome for outcome in outcomes if isinstance(outcome, Result)]
-        return [(await downloads.made(result, Look())).data for result in results]
+        return [(await downloads.full_size(result, Look())).data for result in results]
 
     results = asyncio.run(main())
     service.close()

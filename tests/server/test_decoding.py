@@ -17,7 +17,7 @@ from conftest import SHARED
 from page_server import png
 from PIL import Image
 
-from transformers_foreground.errors import ImageError
+from transformers_foreground.errors import ForegroundError, ImageError
 from transformers_foreground.images import bounded
 from transformers_foreground.images.bounded import BeyondLimitsError, decode_bounded
 from transformers_foreground.server import decoding, results
@@ -122,6 +122,34 @@ def test_large_images_wait_until_there_is_room(photo: Upload, monkeypatch: pytes
     decoders.release(first)
     decoders.release(second.result(60))
     assert not decoders._held
+    decoders.close()
+
+
+def test_an_image_whose_visitor_leaves_as_it_is_decoded(
+    made: Callable[..., Service], photo: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        service, decoded = made(), list[Any]()
+        submit = service._decoders.submit
+        monkeypatch.setattr(service._decoders, "submit", lambda *args: decoded.append(submit(*args)) or decoded[-1])
+        waiting = asyncio.create_task(service.decode(photo))
+        await asyncio.sleep(0)
+        decoded[0].result(60)  # the event loop stands still, and does not hear of it before the visitor leaves
+        waiting.cancel()
+        assert isinstance((await asyncio.gather(waiting, return_exceptions=True))[0], asyncio.CancelledError)
+        for _ in range(100):
+            await asyncio.sleep(0 if not service._decoders._held else 0.05)
+        assert not service._decoders._held
+
+    asyncio.run(scenario())
+
+
+def test_an_image_that_begins_anew_as_the_server_ends(photo: Upload, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "QUICK_PIXELS", 1)
+    decoders = Decoders(10**6, 10**6)
+    decoders._slow.close()
+    with pytest.raises(ForegroundError, match="server is ending"):
+        decoders.submit(photo, Turn()).result(60)
     decoders.close()
 
 

@@ -43,7 +43,7 @@ def test_another_look_runs_no_model(made: Callable[..., Service], photo: Upload,
         (result,) = [o async for o in service.remove([photo]) if not isinstance(o, Note)]
         looks = [Look("red"), Look("blue", crop=True), Look("blue", square=True, shadow=True, size=24, kind="webp")]
         previews = [await recompose(service, result, look) for look in looks]
-        whole = [await Downloads(service).made(result, look) for look in looks]
+        whole = [await Downloads(service).full_size(result, look) for look in looks]
         assert not service._decoders._held
         assert len(await thumbs(service, previews, looks[0])) == 3
         for one in previews:  # before and after can be laid over each other
@@ -65,7 +65,7 @@ def test_jpeg_is_white_where_it_would_be_transparent(made: Callable[..., Service
     async def scenario() -> tuple[Image.Image, Image.Image]:
         service, look = made(), Look(kind="jpeg")
         (result,) = [o async for o in service.remove([photo], look=look) if not isinstance(o, Note)]
-        whole = await Downloads(service).made(result, look)
+        whole = await Downloads(service).full_size(result, look)
         return Image.open(result.after), Image.open(io.BytesIO(whole.data))
 
     preview, whole = asyncio.run(scenario())

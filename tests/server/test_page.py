@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import json
 import os
@@ -35,6 +36,7 @@ from transformers_foreground.cli import app as command
 from transformers_foreground.compositing.cutout import cutout
 from transformers_foreground.errors import ForegroundError, ImageError, InvalidModelError, UnsupportedOptionError
 from transformers_foreground.segmenter import Segmenter
+from transformers_foreground.server import cleanup
 from transformers_foreground.server import fetching as fetching_module
 from transformers_foreground.server import looks as looks_module
 from transformers_foreground.server.callers import names_of
@@ -43,9 +45,9 @@ from transformers_foreground.server.decoding import Upload
 from transformers_foreground.server.disk import Disk, sweep
 from transformers_foreground.server.downloads import Downloads
 from transformers_foreground.server.fetching import Fetch, duration
+from transformers_foreground.server.guard import MAX_CALL, Guard
 from transformers_foreground.server.looks import Look
-from transformers_foreground.server.private import MAX_CALL, Private
-from transformers_foreground.server.progress import Failure, Note, Settings
+from transformers_foreground.server.progress import BusyError, Failure, Note, Settings
 from transformers_foreground.server.results import Result, clean_stem, unique_stems
 from transformers_foreground.server.service import MAX_IMAGES, Service
 from transformers_foreground.server.uploads import upload_of
@@ -70,7 +72,7 @@ def run(service: Service, *args: Any, **options: Any) -> list[Any]:
 
 def full(service: Service, result: Result, look: Look | None = None) -> Image.Image:
     """Give a cut-out in full size, as it is downloaded."""
-    return Image.open(io.BytesIO(asyncio.run(Downloads(service).made(result, look or Look())).data))
+    return Image.open(io.BytesIO(asyncio.run(Downloads(service).full_size(result, look or Look())).data))
 
 
 # What one request does.
@@ -116,6 +118,37 @@ def test_sweep(tmp_path: Path) -> None:
     sweep(tmp_path, 60)
     assert not old.parent.exists()
     assert tmp_path.is_dir()
+
+
+def test_a_sweep_goes_on_past_a_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "old.png").write_bytes(b"")
+    os.utime(tmp_path / "old.png", (0, 0))
+    found = [(str(tmp_path / "gone"), [], []), (str(tmp_path), ["gone"], ["old.png"])]
+    monkeypatch.setattr(os, "walk", lambda *_, **__: found)
+    assert sweep(tmp_path, 60) == 0
+    assert not (tmp_path / "old.png").exists()
+
+
+def test_files_are_deleted_whatever_gradio_has_become(
+    made: Callable[..., Service], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cleanup, "_FORGET_SECONDS", 0.02)
+    monkeypatch.setattr(cleanup, "_SWEEP_SECONDS", 0.1)
+    service = made()
+    old = service.folder / "old.png"
+    old.write_bytes(b"")
+    os.utime(old, (0, 0))
+
+    async def scenario() -> None:
+        async with cleanup.running(service, object()):  # no page of Gradio's
+            for _ in range(500):
+                if not old.exists():
+                    return
+                await asyncio.sleep(0.02)
+
+    asyncio.run(scenario())
+    assert not old.exists()
+    assert len([record for record in caplog.records if "cannot be forgotten" in record.message]) == 1
 
 
 def test_one_image(made: Callable[..., Service], photo: Upload, half_bright: Image.Image) -> None:
@@ -171,6 +204,27 @@ def test_backgrounds(made: Callable[..., Service], photo: Upload, tmp_path: Path
 def test_a_bad_background(made: Callable[..., Service], photo: Upload, bad: Upload) -> None:
     with pytest.raises(ImageError, match="bad"):
         run(made(), [photo], look=Look(bad))
+
+
+@pytest.mark.parametrize("colour", ["{file}", "http://127.0.0.1:9/a.png", "nocolour"])
+def test_a_colour_is_never_a_file_of_the_server(made: Callable[..., Service], photo: Upload, colour: str) -> None:
+    """A caller may send any text as the colour, and `cutout` would take a path or a URL as a background image."""
+    pytest.importorskip("gradio", reason="gradio is not installed: pip install -e '.[dev]'")
+    from transformers_foreground.server.actions import COLOUR, Actions
+
+    assert photo.path
+    service = made()
+    mine = service.folder / "mine.png"
+    mine.write_bytes(photo.path.read_bytes())
+    look = (COLOUR, colour.format(file=photo.path), None, [], 0, "PNG")
+
+    async def scenario() -> list[Any]:
+        act = Actions(service, Downloads(service))
+        return [told async for told in act.remove([{"path": str(mine)}], MODEL, "auto", False, *look)]
+
+    told = asyncio.run(scenario())
+    assert "use a colour" in told[-1][0]
+    assert list(service.folder.iterdir()) == [mine]
 
 
 def test_limits(made: Callable[..., Service], photo: Upload) -> None:
@@ -248,6 +302,22 @@ def test_who_leaves_stops_his_images(
     assert len(seen) < 6
 
 
+def test_an_image_that_fails_after_its_visitor_has_left(
+    made: Callable[..., Service], photo: Upload, bad: Upload, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        request = made().remove([photo, bad])
+        async for outcome in request:
+            if not isinstance(outcome, Note):
+                break
+        await asyncio.sleep(1)
+        await request.aclose()
+
+    asyncio.run(scenario())
+    gc.collect()
+    assert not [record.message for record in caplog.records if record.name == "asyncio"]
+
+
 def test_a_model_is_loaded_once_and_with_the_first_image(
     made: Callable[..., Service], photo: Upload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,7 +367,7 @@ def test_models_are_loaded_a_few_at_a_time(
         for request in requests:
             await anext(request)
             await anext(request)
-        with pytest.raises(ForegroundError, match="Other models are being loaded"):
+        with pytest.raises(BusyError, match="Other models are being loaded"):
             await _all(service, [photo])
         go_on.set()
         for request in requests:
@@ -313,7 +383,7 @@ def test_models_that_are_not_used_are_closed(made: Callable[..., Service], photo
     service = made()
     for name in "abcb":
         run(service, [photo], f"mine/{name}")
-    assert [key[0] for key in service._models] == ["mine/c", "mine/b"]
+    assert [key[0] for key in service._models._models] == ["mine/c", "mine/b"]
 
 
 def test_a_fetch_tells_size_rate_and_time_left(
@@ -354,8 +424,9 @@ def test_words_of_a_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_offered(tiny: Path, tmp_path: Path) -> None:
     write_repo(tmp_path / "models/mine/one")
+    write_repo(Path(env.user_model_path) / "mine/two")
     choices = offered(MODEL, "auto", local_files_only=True)
-    assert [choice.id for choice in choices] == [MODEL, "mine/one"]
+    assert [choice.id for choice in choices] == [MODEL, "mine/one", "mine/two"]
     assert choices[0].dtypes == ("auto", "fp32")
     choices = offered("mine/one", "fp16", local_files_only=False)
     assert [choice.id for choice in choices][:2] == ["mine/one", MODEL]
@@ -385,11 +456,12 @@ def test_uploads_are_files_that_were_uploaded(tmp_path: Path) -> None:
     (folder / "a.png").write_bytes(b"")
     assert upload_of({"path": str(folder / "a.png"), "orig_name": "b.png"}, folder) == Upload("b.png", folder / "a.png")
     (folder / "link.png").symlink_to("/etc/passwd")
-    for path in ("/etc/passwd", str(folder / "link.png"), str(folder / "../page2/x"), str(folder), "https://a.b/c", ""):
+    outside = ("/etc/passwd", str(folder / "link.png"), str(folder / "../page2/x"), str(folder), "https://a.b/c", "")
+    for path in (*outside, "\0", str(folder / ("x" * 5000))):
         with pytest.raises(ImageError):
             upload_of({"path": path}, folder)
     for other in (None, [], "a.png", {}, {"path": 3}):
-        with pytest.raises(ImageError, match="no uploaded image"):
+        with pytest.raises(ImageError, match="not an uploaded image"):
             upload_of(other, folder)
 
 
@@ -419,7 +491,7 @@ def _call(
         "method": "POST" if body else "GET",
         "headers": [(b"host", host.encode()), (b"accept-encoding", b"br")],
     }
-    asyncio.run(Private(inner, names_of("127.0.0.1"), Disk(Path("/nowhere"), 1), 1000)(scope, receive, send))
+    asyncio.run(Guard(inner, names_of("127.0.0.1"), Disk(Path("/nowhere"), 1), 1000)(scope, receive, send))
     headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return sent[0]["status"], headers, b"".join(message["body"] for message in sent[1:])
 
@@ -504,7 +576,7 @@ def test_the_api_says_what_is_wrong(served: Served, photo: Upload, bad: Upload, 
     assert "bad.jpg" in call(handle_file(str(bad.path)))
     assert "not on offer" in call(image, model="somebody/else")
     assert "use a colour" in call(image, background="/etc/passwd")
-    assert "no uploaded image" in call("photo.png")
+    assert "not an uploaded image" in call("photo.png")
     Image.new("RGB", (2000, 2000)).save(tmp_path / "large.png")
     assert "serve with a higher --max-pixels" in call(handle_file(str(tmp_path / "large.png")))
 
@@ -736,7 +808,7 @@ def test_another_model(chromium: Any, served: Served, half_bright: Image.Image) 
     give(page, [file("a.png", png(half_bright))])
     page.click("#go")
     assert "Done." in finished(page)
-    assert list(served.service._models) == [("mine/one", "fp16")]
+    assert list(served.service._models._models) == [("mine/one", "fp16")]
     page.close()
 
 

@@ -427,6 +427,14 @@ def test_uploads_that_are_none(served: Served, body: bytes, kind: str) -> None:
     assert not [path for path in files_in(served.service.folder) if path.parent == served.service.folder]
 
 
+def test_a_part_with_two_content_dispositions(served: Served) -> None:
+    """Gradio believes the last one, here that of a text field, which it would keep in memory whatever its size."""
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n'
+    body = head + b'Content-Disposition: ; name="files"\r\n\r\nkept in memory\r\n--x--\r\n'
+    status, _, answer = ask(served, "POST", "/gradio_api/upload", body, Content_Type=FORM)
+    assert (status, b"two Content-Disposition headers" in answer) == (400, True)
+
+
 def test_the_room_on_the_disk(made: Callable[..., Service], half_bright: Image.Image, tmp_path: Path) -> None:
     service = made(max_disk=1_000_000)
     with serving(service) as served:
@@ -463,10 +471,10 @@ def test_what_requests_need_is_not_deleted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/gradio_api/upload", "/gradio_api/queue/join"])
 def test_slow_visitors(served: Served, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    from transformers_foreground.server import intake, private
+    from transformers_foreground.server import guard, upload_limits
 
-    monkeypatch.setattr(intake, "IDLE_SECONDS", 0.5)
-    monkeypatch.setattr(private, "CALL_SECONDS", 0.5)
+    monkeypatch.setattr(upload_limits, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(guard, "CALL_SECONDS", 0.5)
     started = time.monotonic()
     with begun(served, b"x" * 100_000, 1000, path) as line:
         assert b" 408 " in line.recv(1000)
@@ -475,9 +483,9 @@ def test_slow_visitors(served: Served, monkeypatch: pytest.MonkeyPatch, path: st
 
 
 def test_uploads_that_trickle(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    from transformers_foreground.server import intake
+    from transformers_foreground.server import upload_limits
 
-    monkeypatch.setattr(intake, "IDLE_SECONDS", 1)
+    monkeypatch.setattr(upload_limits, "IDLE_SECONDS", 1)
     with begun(served, b"x" * 100_000, 100) as line:
         line.settimeout(0.1)  # ten bytes a second
         answers: list[bytes] = []
@@ -515,9 +523,9 @@ def test_an_upload_that_is_broken_off(served: Served) -> None:
 
 
 def test_more_uploads_than_may_be_under_way(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    from transformers_foreground.server import intake
+    from transformers_foreground.server import upload_limits
 
-    monkeypatch.setattr(intake, "AT_ONCE", 1)
+    monkeypatch.setattr(upload_limits, "AT_ONCE", 1)
     body, _ = form(("begun.png", b"x" * 1_000_000))
     with begun(served, b"x" * 1_000_000, 500_000) as line:
         until(lambda: files_in(served.service.folder))
@@ -553,7 +561,7 @@ def test_calls_that_have_ended_are_forgotten(
         assert not queue.event_analytics
         sessions = pages[0].state_holder
         until(lambda: len(sessions.session_data) == len(sessions.time_last_used) == 2)
-        assert b"no uploaded image" in ask(served, "GET", f"/gradio_api/call/remove_background/{event}")[2]
+        assert b"not an uploaded image" in ask(served, "GET", f"/gradio_api/call/remove_background/{event}")[2]
         client.predict(handle_file(str(photo.path)), api_name="/remove_background")
 
 

@@ -53,12 +53,12 @@ def test_a_touch_up_is_beside_the_models_mask(made: Callable[..., Service], phot
         (result,) = [o async for o in service.remove([photo]) if not isinstance(o, Note)]
         changed = await touch_up(service, result, Upload("strokes.png", data=png(_strokes())))
         shown = await canvas(service, changed)
-        whole = [await Downloads(service).made(one, Look()) for one in (result, changed)]
+        whole = [await Downloads(service).full_size(one, Look()) for one in (result, changed)]
         service.masks = Masks()
         for work in (
             canvas(service, changed),
             touch_up(service, changed, photo),
-            Downloads(service).made(changed, Look()),
+            Downloads(service).full_size(changed, Look()),
         ):
             with pytest.raises(ForegroundError, match="has left the server"):
                 await work

@@ -1,4 +1,4 @@
-"""What the page's controls do."""
+"""What the page's controls do: Gradio calls these methods."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from transformers_foreground.server.recompose import recompose, thumbs
 from transformers_foreground.server.results import Result
 from transformers_foreground.server.service import Service
 from transformers_foreground.server.touchup import canvas, touch_up
-from transformers_foreground.server.uploads import upload_of
+from transformers_foreground.server.uploads import background_of, upload_of
 
 logger = logging.getLogger(__name__)
 
@@ -36,25 +36,25 @@ _NO_BACKGROUND: Final = "There is no background image yet: choose one, or anothe
 
 @dataclass(frozen=True)
 class Actions:
-    """What the page's controls do. Each method takes the values of some and returns those of others.
+    """What the page's controls do. Each method takes values of some controls and returns new values of others.
 
-    The controls that say what cut-outs look like are, in this order: kind of background, colour, background image,
-    finish (crop, square, shadow), size and file type.
+    `values` are those of the controls for the look of cut-outs, in this order: kind of background, colour, background
+    image, finish (crop, square, shadow), size and file type. Callers may send anything as a value.
 
     Attributes:
-        service: What does the work.
-        downloads: Where full-size cut-outs are offered.
+        service: Does the work.
+        downloads: Makes links to full-size cut-outs.
     """
 
     service: Service
     downloads: Downloads
 
-    def tell(self, chosen: str, dtype: str) -> str:
+    def facts(self, chosen: str, dtype: str) -> str:
         """Describe the model that is chosen."""
         return describe(self._choice(chosen), dtype)
 
-    def tell_model(self, chosen: str) -> tuple[Any, str]:
-        """Offer the dtypes of another model, and describe it."""
+    def choose_model(self, chosen: str) -> tuple[Any, str]:
+        """Return the dtypes of the model that was chosen, and its description."""
         choice = self._choice(chosen)
         dtype = self.service.settings.dtype if choice is self.service.choices[0] else choice.dtypes[0]
         return gr.update(choices=dtype_titles(choice), value=dtype), describe(choice, dtype)
@@ -64,11 +64,15 @@ class Actions:
         return next((choice for choice in choices if choice.id == chosen), choices[0])
 
     async def remove(self, given: Any, model: str, dtype: str, by_doubt: bool, *values: Any) -> AsyncIterator[Any]:
-        """Yield values of the status, slider, gallery, links, results, and number of the result that is shown."""
+        """Cut out images.
+
+        Yields:
+            Values of the status, slider, gallery, links, results, and the number of the result that is shown.
+        """
         made: list[Result] = []
         failed: list[Failure] = []
         same = gr.skip()
-        rest: tuple[Any, ...] = (None, [], "", [], 0)  # what was made before goes
+        rest: tuple[Any, ...] = (None, [], "", [], 0)  # clears the results of the request before
         try:
             choice_of(self.service.choices, model, dtype)
             uploads = [upload_of(file, self.service.folder) for file in given or ()]
@@ -91,7 +95,7 @@ class Actions:
             yield status(_FAILED, None, failed, error=True), *(same,) * 5
 
     async def restyle(self, made: list[Result], shown: int, *values: Any) -> tuple[Any, Any]:
-        """Compose the result that is shown anew; return values of the slider and the links."""
+        """Give the result that is shown another look; return values of the slider and the links."""
         if not made:
             return gr.skip(), gr.skip()
         try:
@@ -106,17 +110,17 @@ class Actions:
             return gr.skip(), notice(_FAILED)
 
     async def rethumb(self, made: list[Result], by_doubt: bool, *values: Any) -> Any:
-        """Compose the thumbnails anew; return the gallery's value."""
+        """Give the thumbnails another look; return the gallery's value."""
         if len(made) < 2:
             return gr.skip()
         try:
             files = await thumbs(self.service, made, self._look(*values))
-        except ForegroundError:  # `restyle` has said so
+        except ForegroundError:  # `restyle` shows the error
             return gr.skip()
         return _gallery(made, by_doubt, files)
 
     async def show(self, event: gr.SelectData, made: list[Result], by_doubt: bool, *values: Any) -> Any:
-        """Show the result whose thumbnail was chosen; return values of the slider, the links and its number."""
+        """Show the result whose thumbnail was clicked; return values of the slider, the links and its number."""
         order = _order(made, by_doubt)
         if not isinstance(event.index, int) or not 0 <= event.index < len(order):
             return gr.skip(), gr.skip(), gr.skip()
@@ -124,7 +128,7 @@ class Actions:
         return *await self.restyle(made, shown, *values), shown
 
     async def paint(self, made: list[Result], shown: int) -> tuple[Any, Any]:
-        """Open the result that is shown for touching up; return values of the editor and the note below it."""
+        """Put the result that is shown into the editor; return values of the editor and the notice below it."""
         if not made:
             return None, ""
         try:
@@ -134,7 +138,7 @@ class Actions:
         return {"background": np.asarray(image), "layers": [], "composite": None}, gr.skip()
 
     async def apply(self, drawn: Any, made: list[Result], shown: int) -> tuple[Any, Any]:
-        """Change the mask of the result that is shown; return the results, and what to say."""
+        """Apply the strokes to the result that is shown; return the results and the notice."""
         layers = drawn.get("layers") if isinstance(drawn, dict) else None
         if not made or not isinstance(layers, list) or not layers:
             return gr.skip(), notice("Nothing is painted yet.")
@@ -146,22 +150,20 @@ class Actions:
         return [*made[:shown], changed, *made[shown + 1 :]], ""
 
     def start_over(self, made: list[Result], shown: int) -> list[Result]:
-        """Take the model's own mask again."""
+        """Drop the touch-up of the result that is shown; return the results."""
         return [replace(one, edit="") if number == shown else one for number, one in enumerate(made)]
 
-    async def stopped(self, told: str | None) -> Any:
-        """Say that a request was stopped, after what it said last."""
+    async def stopped(self, shown: str | None) -> Any:
+        """Say that a request was stopped, once its last status has arrived."""
         await asyncio.sleep(0.5)
-        return status(STOPPED) if is_under_way(told) else gr.skip()
+        return status(STOPPED) if is_under_way(shown) else gr.skip()
 
     def _look(self, kind: str, colour: str, behind: Any, finish: list[str], size: int, file_type: str) -> Look:
-        background: Any = {COLOUR: colour or "#ffffff", BLUR: "blur"}.get(kind)
-        if kind == IMAGE:
-            if behind is None:
-                raise ForegroundError(_NO_BACKGROUND)
-            background = upload_of(behind, self.service.folder)
+        if kind == IMAGE and behind is None:
+            raise ForegroundError(_NO_BACKGROUND)
+        given = {COLOUR: colour or "#ffffff", BLUR: "blur", IMAGE: behind}.get(kind)
         return Look(
-            background,
+            background_of(given, self.service.folder),
             crop=CROP in finish,
             square=SQUARE in finish,
             shadow=SHADOW in finish,
@@ -186,7 +188,7 @@ def _order(made: Sequence[Result], by_doubt: bool) -> list[int]:
 
 
 def _gallery(made: Sequence[Result], by_doubt: bool, files: Sequence[Any] = ()) -> Any:
-    """Give the thumbnails in order; a single result needs none."""
+    """Return the thumbnails in order. A single result needs none."""
     if len(made) < 2:
         return gr.skip()
     return [(str(files[n] if files else made[n].thumb), caption(made[n])) for n in _order(made, by_doubt)]

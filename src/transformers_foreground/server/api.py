@@ -1,4 +1,4 @@
-"""The same for programs: the endpoint `/remove_background`."""
+"""The endpoint `/remove_background` of the page's server, for programs that use `gradio_client`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import Any
 import gradio as gr
 
 from transformers_foreground.atomic_write import write_whole
-from transformers_foreground.compositing.backgrounds import colour_of
-from transformers_foreground.errors import ForegroundError, UnsupportedOptionError
-from transformers_foreground.server.disk import FULL
+from transformers_foreground.errors import ForegroundError
 from transformers_foreground.server.results import clean_stem
 from transformers_foreground.server.service import Service
-from transformers_foreground.server.uploads import upload_of
-from transformers_foreground.server.wanted import Wanted, made
+from transformers_foreground.server.uploads import background_of, upload_of
+from transformers_foreground.server.wanted import Wanted, cut_out
 
 
 def add_api(service: Service) -> None:
@@ -31,7 +29,7 @@ def add_api(service: Service) -> None:
 
         Args:
             image: An uploaded file: `gradio_client.handle_file("photo.jpg")`.
-            background: None for a transparent one, a colour such as "white" or "#ff8800", "blur", or an image.
+            background: None for a transparent one, a colour such as "white" or "#ff8800", "blur", or an uploaded image.
             model: Id of a model that the page offers. Empty for the server's own.
             dtype: One of that model's dtypes. Empty for the server's own.
 
@@ -39,31 +37,20 @@ def add_api(service: Service) -> None:
             A PNG file.
         """
         try:
-            upload, behind = upload_of(image, service.folder), _background(background, service)
-            answer = await made(service, Wanted(upload, model, behind, dtype=dtype), _never)
-            if not service.disk.make_room():
-                raise ForegroundError(FULL)
+            upload, behind = upload_of(image, service.folder), background_of(background, service.folder)
+            # Nobody asks whether the caller has left: Gradio cancels the calls of those who have.
+            data = (await cut_out(service, Wanted(upload, model, behind, dtype=dtype))).data
+            file = service.folder / secrets.token_hex(16) / f"{clean_stem(upload.name)}.cutout.png"
+
+            def write() -> None:
+                service.disk.need_room()
+                write_whole(file, data)
+                service.disk.take_files([file])
+
+            await asyncio.to_thread(write)
         except ForegroundError as error:
             raise gr.Error(str(error), print_exception=False) from error
-        file = service.folder / secrets.token_hex(16) / f"{clean_stem(upload.name)}.cutout.png"
-        await asyncio.to_thread(write_whole, file, answer.data)
-        service.disk.take_files([file])
-        told = gr.FileData(path=str(file), orig_name=file.name, mime_type="image/png", size=len(answer.data))
-        return dict(told.model_dump())
+        answer = gr.FileData(path=str(file), orig_name=file.name, mime_type="image/png", size=len(data))
+        return dict(answer.model_dump())
 
     gr.api(remove_background, api_name="remove_background", concurrency_limit=None)
-
-
-async def _never() -> bool:  # Gradio cancels the calls of those who leave
-    return False
-
-
-def _background(given: Any, service: Service) -> Any:
-    if given is None or given == "":
-        return None
-    if isinstance(given, str):
-        # Text is never a path here: nobody may read the server's files.
-        if given != "blur" and colour_of(given) is None:
-            raise UnsupportedOptionError(f"background={given[:80]!r}: use a colour, 'blur' or an uploaded image.")
-        return given
-    return upload_of(given, service.folder)

@@ -1,10 +1,7 @@
-"""The page itself: its layout in Gradio, and what its controls do."""
+"""The page in Gradio: its layout, and which action each control calls."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,18 +21,17 @@ from transformers_foreground.server.actions import (
     Actions,
 )
 from transformers_foreground.server.api import add_api
-from transformers_foreground.server.asgi import App
 from transformers_foreground.server.callers import Names
 from transformers_foreground.server.choices import dtype_titles
-from transformers_foreground.server.cleanup import keep_clean
+from transformers_foreground.server.cleanup import running
 from transformers_foreground.server.downloads import Downloads
+from transformers_foreground.server.guard import Guard
 from transformers_foreground.server.http_api import add_documented_routes
 from transformers_foreground.server.markup import TITLE, header, status
-from transformers_foreground.server.private import Private
 from transformers_foreground.server.service import Service
 from transformers_foreground.server.touchup import ERASE, RESTORE
 
-_SESSIONS: Final = 500  # that are remembered: Gradio keeps a copy of the whole page for each, and by default of 10,000
+_SESSIONS: Final = 500  # Gradio keeps a copy of the whole page for each, and by default for 10,000
 _SLIDER_HEIGHT: Final = 520
 _HERE: Final = Path(__file__).parent
 _FONTS: Final = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif"]
@@ -43,29 +39,21 @@ _BRUSHES: Final = "<p>Paint green to restore, red to erase. Undo is at the top o
 _PRIVATE: Final = {"api_visibility": "private", "show_progress": "hidden"}
 
 
-def application(service: Service, names: Names) -> App:
-    """Give the whole server as an ASGI application.
+def application(service: Service, names: Names) -> Guard:
+    """Make the whole server, page and API, as an ASGI application.
 
-    It must be made and run inside `environment.gradio_in`.
+    Make and run it inside `environment.gradio_in`.
 
     Args:
-        service: What does the work. Uploads and results lie in its folder, and are deleted after a while.
-        names: By which the server may be called.
+        service: Does the work. Uploads and results are in its folder, and are deleted after a while.
+        names: Host names that the server answers to.
     """
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        cleanup = asyncio.create_task(keep_clean(page, service.disk))
-        yield
-        cleanup.cancel()
-        service.close()
-
-    outer = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    add_documented_routes(outer, service)
     downloads = Downloads(service)
-    downloads.add_routes(outer)
     page = layout(service, downloads)
-    # Gradio looks whether a file that a call names was uploaded only where this is set, as its launch() does.
+    outer = FastAPI(lifespan=lambda _: running(service, page), docs_url=None, redoc_url=None, openapi_url=None)
+    add_documented_routes(outer, service)
+    downloads.add_routes(outer)
+    # As its launch() does: without it Gradio does not check that the files which a call names were uploaded.
     page.has_launched = True
     page.state_session_capacity = _SESSIONS
     gr.mount_gradio_app(
@@ -74,7 +62,7 @@ def application(service: Service, names: Names) -> App:
         path="/",
         footer_links=[],
         max_file_size=service.settings.max_bytes,
-        show_error=False,  # of errors that are not ours: they may tell of the server's folders
+        show_error=False,  # unexpected errors may name the server's folders
         ssr_mode=False,
         pwa=False,
         mcp_server=False,
@@ -83,7 +71,7 @@ def application(service: Service, names: Names) -> App:
         css_paths=[_HERE / "style.css"],
         head=f"<script>{(_HERE / 'page.js').read_text(encoding='utf-8')}</script>",
     )
-    return Private(outer, names, service.disk, service.settings.max_bytes)
+    return Guard(outer, names, service.disk, service.settings.max_bytes)
 
 
 def _theme() -> Any:
@@ -103,7 +91,7 @@ def _theme() -> Any:
 
 
 def layout(service: Service, downloads: Downloads) -> Any:
-    """Lay out the page and say what its controls do."""
+    """Lay out the page, and connect its controls to their actions."""
     settings, first, act = service.settings, service.choices[0], Actions(service, downloads)
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=False) as page:
         gr.HTML(header(settings), elem_id="header", padding=False)
@@ -132,7 +120,7 @@ def layout(service: Service, downloads: Downloads) -> Any:
                     go = gr.Button("Remove background", variant="primary", elem_id="go", scale=3)
                     stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=70)
             with gr.Column(elem_id="made", min_width=300, scale=7):
-                told = gr.HTML(status(), elem_id="status", padding=False)
+                state = gr.HTML(status(), elem_id="status", padding=False)
                 slider = gr.ImageSlider(
                     label="Before and after",
                     show_label=False,
@@ -175,16 +163,16 @@ def layout(service: Service, downloads: Downloads) -> Any:
         results, shown = gr.State([]), gr.State(0)
         look = [kind, colour, behind, finish, size, file_type]
 
-        page.load(act.tell, [model, dtype], facts, queue=False, **_PRIVATE)
-        model.input(act.tell_model, model, [dtype, facts], queue=False, **_PRIVATE)
-        dtype.input(act.tell, [model, dtype], facts, queue=False, **_PRIVATE)
+        page.load(act.facts, [model, dtype], facts, queue=False, **_PRIVATE)
+        model.input(act.choose_model, model, [dtype, facts], queue=False, **_PRIVATE)
+        dtype.input(act.facts, [model, dtype], facts, queue=False, **_PRIVATE)
         more.click(None, js="() => document.querySelector('#images input[type=file]').click()", **_PRIVATE)
-        # Not preprocessed: Gradio would make an empty file for each upload, and forget it. This call alone is in
-        # Gradio's queue: its page may lose what comes of a call that joins the queue as another one leaves it.
+        # Not preprocessed: Gradio would make an empty file for each upload, and forget it. Only this call is in
+        # Gradio's queue: the page can lose the answer of a call that joins the queue while another one leaves it.
         run = go.click(
             act.remove,
             [images, model, dtype, by_doubt, *look],
-            [told, slider, gallery, links, results, shown],
+            [state, slider, gallery, links, results, shown],
             preprocess=False,
             concurrency_limit=None,
             **_PRIVATE,
@@ -198,11 +186,11 @@ def layout(service: Service, downloads: Downloads) -> Any:
             trigger_mode="always_last",
             **now,
         )
-        stopped = stop.click(act.stopped, told, told, cancels=[run], queue=False, **_PRIVATE)
-        # Again, as a note that was on its way may have come after that.
-        again = stopped.then(act.stopped, told, told, queue=False, **_PRIVATE)
-        run.then(act.tell, [model, dtype], facts, queue=False, **_PRIVATE)
-        for ended in (run, again):  # the look may have changed since it began
+        stopped = stop.click(act.stopped, state, state, cancels=[run], queue=False, **_PRIVATE)
+        # Again, since a status that was on its way may have arrived after the first time.
+        again = stopped.then(act.stopped, state, state, queue=False, **_PRIVATE)
+        run.then(act.facts, [model, dtype], facts, queue=False, **_PRIVATE)
+        for ended in (run, again):  # the look may have changed while it ran
             ended.then(act.restyle, [results, shown, *look], [slider, links], **now)
         for event in (run.then, again.then, changed.then, by_doubt.input):
             event(act.rethumb, [results, by_doubt, *look], gallery, **now)
@@ -216,6 +204,6 @@ def layout(service: Service, downloads: Downloads) -> Any:
                 act.rethumb, [results, by_doubt, *look], gallery, **now
             )
         add_api(service)
-    # Not open: calls that are not in the queue would not end with their caller.
+    # Not open to calls outside of the queue: they would go on when their caller leaves.
     page.queue(max_size=settings.queue, default_concurrency_limit=None, api_open=False)
     return page

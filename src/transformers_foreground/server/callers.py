@@ -1,4 +1,4 @@
-"""Who may call the server: by which names, and from which pages."""
+"""Who may call the server: under which host names, and from which sites' pages."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from transformers_foreground.server.asgi import Scope, header
+from starlette.datastructures import Headers
+from starlette.types import Scope
 
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 
 
 @dataclass(frozen=True)
 class Names:
-    """Names by which a server may be called.
+    """Host names that a server answers to.
 
-    Another site can have a name of its own made to point at this machine, and then is the same origin to a browser; but
-    it still calls the server by that name.
+    A site can make a name of its own point to this machine (DNS rebinding). A browser then takes the server for that
+    site, but still sends the site's name as `Host`.
 
     Attributes:
         known: In lower case.
-        addresses: Whether any IP address will do, which is no name that another site could have.
+        addresses: Whether any IP address will do: no site can have one as its name.
     """
 
     known: tuple[str, ...]
     addresses: bool = False
 
     def has(self, host: str) -> bool:
-        """Whether a `Host` header, with a port or without, is one of them."""
+        """Whether a `Host` header, with or without a port, is one of them."""
         name = re.sub(r":\d*$", "", host).lower()
         return name in self.known or (self.addresses and _is_address(name))
 
@@ -40,11 +41,12 @@ class Names:
 
 
 def names_of(listens_on: str, others: Iterable[str] = ()) -> Names:
-    """Return the names of a server.
+    """Return the names that a server answers to.
 
     Args:
-        listens_on: The address that it listens on.
-        others: Names that whoever runs it gave.
+        listens_on: The address that it listens on. If other machines can reach it, the names include this machine's
+            own name and any IP address.
+        others: Names from `--server-name`.
     """
     given = [*_LOOPBACK, *(name.lower() for name in others)]
     if listens_on in ("127.0.0.1", "localhost", "::1"):
@@ -54,18 +56,18 @@ def names_of(listens_on: str, others: Iterable[str] = ()) -> Names:
 
 
 def is_from_elsewhere(scope: Scope) -> bool:
-    """Whether a page of another origin makes this request: it must neither use the server nor read from it.
+    """Whether a page of another origin makes this request. Such a page may only link to the server's page.
 
-    Browsers say so themselves where they find the connection safe, and otherwise name that page's origin with all that
-    changes something or is read by a script. Programs that are no browsers say neither. A link may lead to the page.
+    Browsers send `Sec-Fetch-Site` over connections that they trust. Over others they send `Origin` with each request
+    that changes something or whose answer a script reads. Other programs send neither.
     """
-    site = header(scope, b"sec-fetch-site")
-    if site is not None:
-        is_link = (header(scope, b"sec-fetch-mode"), header(scope, b"sec-fetch-dest")) == ("navigate", "document")
+    headers = Headers(scope=scope)
+    if (site := headers.get("sec-fetch-site")) is not None:
+        is_link = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")
         followed = is_link and scope["method"] == "GET" and scope["path"] == "/"
         return site not in ("same-origin", "none") and not followed
-    origin = header(scope, b"origin")
-    return origin is not None and urlsplit(origin).netloc.lower() != (header(scope, b"host") or "").lower()
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
 
 
 def _is_address(name: str) -> bool:

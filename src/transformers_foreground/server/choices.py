@@ -1,4 +1,4 @@
-"""Which models and dtypes visitors may choose, and what they should know of each before it is downloaded."""
+"""The models and dtypes that visitors may choose from, and how the page describes them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TITLES: Final = {
     AUTO: "Automatic",
     "fp32": "Full precision",
     "fp16": "Half precision",
-    CHECKED: "8 bits, doubtful images again in full precision",
+    CHECKED: "8 bits; doubtful images run again in full precision",
 }
 
 
@@ -31,8 +31,8 @@ class Choice:
 
     Attributes:
         id: Its id, or its folder.
-        dtypes: What it can be loaded in, `"auto"` first.
-        card: What is known of it.
+        dtypes: The dtypes to choose from. The one that the server was started with is first, else `"auto"`.
+        card: What this package knows of it; `None` for an unknown model.
     """
 
     id: str
@@ -41,21 +41,21 @@ class Choice:
 
     @property
     def title(self) -> str:
-        """What it is called on the page: the beginning of its description, and its id."""
+        """Its title on the page: the beginning of its description, and its id."""
         return f"{self.card.description.partition(';')[0]} – {self.id}" if self.card else self.id
 
 
 def offered(default: str, dtype: str, *, local_files_only: bool) -> tuple[Choice, ...]:
-    """Return the models to choose from: the default first, then those on this machine, then those that the Hub has.
+    """Return the models to choose from: the server's own, then those on this machine, then known ones on the Hub.
 
-    Visitors choose from these alone, so that nobody makes the server download whatever they like.
+    Visitors can choose no others, so that nobody can make the server download whatever they like.
 
     Args:
-        default: The server's own model: an id or a folder.
-        dtype: The dtype that it was started with, which is offered whatever is known.
-        local_files_only: Leave out what is not on this machine.
+        default: Id or folder of the server's own model.
+        dtype: The dtype that it was started with.
+        local_files_only: Leave out models that are not on this machine.
     """
-    ids = dict.fromkeys([default, *_in_local_folder(), *(card.id for card in known_models())])
+    ids = dict.fromkeys([default, *_in_folders(), *(card.id for card in known_models())])
     found = [_choice(model_id, dtype if model_id == default else AUTO, local_files_only) for model_id in ids]
     usable = [c for c in found[1:] if dtypes_here(c.id) or (c.card and c.card.hub and not local_files_only)]
     return (found[0], *sorted(usable, key=lambda choice: not dtypes_here(choice.id)))
@@ -68,27 +68,25 @@ def _choice(model_id: str, dtype: str, local_files_only: bool) -> Choice:
     return Choice(model_id, tuple(dict.fromkeys([dtype, AUTO, *(name for name in SUFFIXES if name in known)])), card)
 
 
-def _in_local_folder() -> list[str]:
-    """List the ids of the models below `env.local_model_path`, whether a card knows them or not."""
-    top = Path(env.local_model_path)
-    if not env.allow_local_models or not top.is_dir():
-        return []
-    folders = sorted(path.parent for path in top.glob("*/*/config.json"))
-    return [folder.relative_to(top).as_posix() for folder in folders]
+def _in_folders() -> list[str]:
+    """List the ids of all models in `env.local_model_path` and `env.user_model_path`, known or not."""
+    tops = (Path(env.local_model_path), Path(env.user_model_path)) if env.allow_local_models else ()
+    found = [path.parent.relative_to(top) for top in tops for path in sorted(top.glob("*/*/config.json"))]
+    return [folder.as_posix() for folder in found]
 
 
 def dtypes_here(model_id: str) -> list[str]:
-    """Return the dtypes of a model that are on this machine."""
+    """Return the dtypes of a model whose files are on this machine."""
     try:
         repo = Repo(model_id, local_files_only=True)
-    except ForegroundError:  # neither an id nor a folder: loading it says so
+    except ForegroundError:  # neither an id nor a folder: loading it will say so
         return []
     names = {dtype: file_name(dtype) for dtype in SUFFIXES}
     return [dtype for dtype, name in names.items() if repo.find(f"onnx/{name}") or repo.find(name)]
 
 
 def choice_of(choices: Sequence[Choice], model: str, dtype: str) -> Choice:
-    """Find a model among those on offer.
+    """Find a model by its id.
 
     Raises:
         UnsupportedOptionError: The model is not on offer, or not in this dtype.
@@ -102,7 +100,7 @@ def choice_of(choices: Sequence[Choice], model: str, dtype: str) -> Choice:
 
 
 def dtype_titles(choice: Choice) -> list[tuple[str, str]]:
-    """Return what a model's dtypes are called on the page, each with its name."""
+    """Return a model's dtypes as the page offers them: pairs of title and name."""
     return [(_dtype_title(dtype), dtype) for dtype in choice.dtypes]
 
 
@@ -113,7 +111,7 @@ def _dtype_title(dtype: str) -> str:
 
 
 def describe(choice: Choice, dtype: str) -> str:
-    """Tell of a model in HTML: what it is, its licence, and what choosing it will download."""
+    """Describe a model in HTML: what it is, its licence, and what choosing it will download."""
     card = choice.card
     lines = []
     if card:

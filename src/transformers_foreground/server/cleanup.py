@@ -1,57 +1,65 @@
-"""What is deleted and forgotten while the server runs."""
+"""While the server runs: delete old files, and make Gradio forget calls that have ended."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from transformers_foreground.server.disk import KEEP_SECONDS, Disk
+from transformers_foreground.server.service import Service
+
+logger = logging.getLogger(__name__)
 
 _FORGET_SECONDS: Final = 5
 _SWEEP_SECONDS: Final = 60
 
 
-async def keep_swept(disk: Disk) -> None:
-    """Delete what is old again and again, until it is cancelled.
+@asynccontextmanager
+async def running(service: Service, page: Any = None) -> AsyncIterator[None]:
+    """The lifespan of a server: clean up while it runs, close the service at its end.
 
     Args:
-        disk: Where uploads and results are.
+        service: Whose files are deleted when they are old.
+        page: Gradio's page; `None` for the API alone.
     """
-    while True:
-        await asyncio.sleep(_SWEEP_SECONDS)
-        await asyncio.to_thread(disk.sweep)
+    cleaning = asyncio.create_task(_keep_clean(service.disk, page))
+    yield
+    cleaning.cancel()
+    service.close()
 
 
-async def keep_clean(page: Any, disk: Disk) -> None:
-    """Do so again and again, until it is cancelled.
-
-    Args:
-        page: Gradio's page.
-        disk: Where uploads and results are.
-    """
+async def _keep_clean(disk: Disk, page: Any) -> None:
     swept = time.monotonic()
     while True:
         await asyncio.sleep(_FORGET_SECONDS)
-        forget(page)
+        if page is not None:
+            try:
+                forget(page)
+            except Exception:  # a newer Gradio may keep its calls elsewhere; files must be deleted all the same
+                logger.exception("Gradio's calls that have ended cannot be forgotten, so its memory will grow.")
+                page = None
         if time.monotonic() - swept >= _SWEEP_SECONDS:
             await asyncio.to_thread(disk.sweep)
             swept = time.monotonic()
 
 
 def forget(page: Any) -> None:
-    """Let go of calls that have ended: Gradio keeps each, with all that it was sent, as long as the server runs.
+    """Drop calls that have ended. Gradio keeps each, with all that it was sent, as long as the server runs.
 
     Args:
-        page: Gradio's page. This is called on its event loop.
+        page: Gradio's page. Call this on its event loop.
     """
     queue = page._queue
-    calls, told = queue.event_ids_to_events, queue.event_analytics
-    for name, facts in list(told.items()):
+    calls, analytics = queue.event_ids_to_events, queue.event_analytics
+    for name, facts in list(analytics.items()):
         if name not in calls or facts["status"] not in ("queued", "processing"):
-            del told[name]
+            del analytics[name]
     for name, call in list(calls.items()):
-        if name in told:
+        if name in analytics:
             continue
         call.data = None
         unheard = queue.pending_event_ids_session.get(call.session_hash, set())
@@ -60,7 +68,7 @@ def forget(page: Any) -> None:
             unheard.discard(name)
             if not unheard:
                 queue.pending_event_ids_session.pop(call.session_hash, None)
-    if isinstance(queue._asyncio_tasks, list):  # where it is a set, Gradio lets go of them itself
+    if isinstance(queue._asyncio_tasks, list):  # newer Gradios have a set, and drop ended tasks themselves
         queue._asyncio_tasks = [task for task in queue._asyncio_tasks if not task.done()]
     for paths in page.temp_file_sets:
         paths.clear()

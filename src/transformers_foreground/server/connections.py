@@ -1,4 +1,4 @@
-"""Connections that must not wait for ever for what a visitor may never say."""
+"""Close connections on which no whole request arrives: uvicorn itself would wait without end."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any, Final
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 MAX_CONNECTIONS: Final = 1000  # an open page holds one or two
-HEAD_SECONDS: Final = 15  # for a request's head; uvicorn itself waits without end
+HEAD_SECONDS: Final = 15  # for a request's head
 
 
 class Impatient(AutoHTTPProtocol):  # type: ignore[misc]
-    """uvicorn's protocol, but a connection is closed on which no whole request comes for a while."""
+    """uvicorn's protocol, with a time limit for a request's head. Bodies have limits of their own."""
 
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to wait for a request."""
+        """Start the clock for the first request."""
         super().connection_made(transport)
         self._wait()
 
     def data_received(self, data: bytes) -> None:
-        """Take what comes, and wait for the rest of a request's head."""
+        """Stop the clock when a request's head is complete; start it for the next request."""
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._stop()
@@ -30,7 +30,7 @@ class Impatient(AutoHTTPProtocol):  # type: ignore[misc]
             self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the wait."""
+        """Stop the clock."""
         self._stop()
         super().connection_lost(exc)
 

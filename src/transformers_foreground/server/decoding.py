@@ -1,8 +1,8 @@
-"""Decoding what strangers send: within limits, in turn, and with few large images in memory at once.
+"""Decode images from strangers: within limits, requests in turn, and few large images in memory at once.
 
-Two lanes, each with its own threads and its own room in memory. An image goes to the quick one first; what takes more
-than a moment there, or is large, is ended, and begins anew in the slow one. So a slow image, hostile or only large,
-never stands before the others.
+There are two lanes, each with its own threads and its own share of memory. An image first goes to the quick lane. If it
+takes more than a moment there, or is large, it is stopped, and starts again in the slow lane. So no slow image, hostile
+or just large, holds up the others.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from transformers_foreground.images.decode import DecodedImage
 from transformers_foreground.images.identify import TooManyPixelsError
 from transformers_foreground.images.sources import enough_memory, unreadable
 
-QUICK_SECONDS: Final = 2.0  # of CPU: ten times what a photograph of a phone takes
+QUICK_SECONDS: Final = 2.0  # of CPU: ten times what a photo from a phone takes
 QUICK_PIXELS: Final = 25_000_000
 SLOW_SECONDS: Final = 10.0
 _THREADS: Final = 2  # of each lane
-_BYTES_A_SECOND: Final = 5_000_000  # what decoding is taken to cost before it is known
-_HELD: Final = 500_000_000  # bytes of decoded images of each lane; none is decoded while there are more
+_BYTES_A_SECOND: Final = 5_000_000  # estimate of a decoder's speed
+_HELD: Final = 500_000_000  # bytes of decoded images in memory, at which a lane waits before it decodes the next
 
 
 @dataclass(frozen=True)
 class Upload:
-    """An image that a visitor gave.
+    """An image that a visitor sent.
 
     Attributes:
         name: The visitor's name for it.
-        path: Where it lies, if it is a file.
-        data: Its bytes, if it is none.
+        path: Its file; `None` if it is in memory.
+        data: Its bytes, if it is in memory.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Upload:
 
     @property
     def size(self) -> int:
-        """Bytes of it; 0 where it is gone."""
+        """Its size in bytes; 0 if its file has been deleted."""
         try:
             return self.path.stat().st_size if self.path else len(self.data)
         except OSError:
@@ -57,7 +57,7 @@ class Upload:
 
 
 def reduced(image: DecodedImage) -> DecodedImage:
-    """Shrink an image that is in memory as long as its request waits to `QUICK_PIXELS`, if it is larger."""
+    """Shrink an image to `QUICK_PIXELS`. For those that stay in memory as long as their request waits."""
     scale = math.sqrt(QUICK_PIXELS / (image.width * image.height))
     if scale >= 1:
         return image
@@ -67,29 +67,29 @@ def reduced(image: DecodedImage) -> DecodedImage:
 
 @dataclass(eq=False)
 class Turn:
-    """The place of one request among the others: the more it has taken, the later its next image comes.
+    """A request's turn among the others: the more time its images have taken, the later its next image comes.
 
-    This is fair queueing: each image is ordered by the time at which it would be done if its request had a server of
-    its own. Demers, Keshav and Shenker, "Analysis and simulation of a fair queueing algorithm", SIGCOMM 1989.
+    This is fair queueing: images are ordered by the time at which each would be done if its request had a server of its
+    own. Demers, Keshav and Shenker, "Analysis and simulation of a fair queueing algorithm", SIGCOMM 1989.
     """
 
     _done: float = 0.0
 
     def next(self, cost: float) -> float:
-        """Return the order of the request's next image, which costs about that many seconds."""
+        """Return the order of the request's next image, which is expected to take that many seconds."""
         self._done = max(time.monotonic(), self._done) + cost
         return self._done
 
     def spent(self, seconds: float) -> None:
-        """Count what an image took beyond what it was taken to cost."""
+        """Count the seconds that an image took longer than expected."""
         self._done += max(0.0, seconds)
 
 
 class Lane:
-    """Threads that take the job with the lowest order first, as long as there is room.
+    """Threads that run jobs, lowest order first, and pause while their results fill the memory.
 
     Args:
-        name: Of the threads.
+        name: The beginning of the threads' names.
     """
 
     def __init__(self, name: str) -> None:
@@ -102,27 +102,28 @@ class Lane:
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True).start()
 
     def submit(self, order: float, work: Callable[[], Any]) -> Future[Any]:
-        """Put a job among those that wait.
+        """Add a job to those that wait.
 
-        Raises:
-            ForegroundError: The lane is closed.
+        Returns:
+            The job's result. If the lane is closed, it is a `ForegroundError`.
         """
         future: Future[Any] = Future()
         with self._changed:
-            if self._closed:
-                raise ForegroundError("The server is ending.")
-            heapq.heappush(self._jobs, (order, next(self._count), future, work))
-            self._changed.notify()
+            if not self._closed:
+                heapq.heappush(self._jobs, (order, next(self._count), future, work))
+                self._changed.notify()
+                return future
+        future.set_exception(ForegroundError("The server is ending."))
         return future
 
     def hold(self, size: int) -> None:
-        """Count bytes of what a job made, which are in memory from now on; less than nothing gives room back."""
+        """Count bytes of a job's result, while it is in memory. A negative number gives them back."""
         with self._changed:
             self._held += size
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Cancel what waits, and end the threads."""
+        """Cancel jobs that wait, and end the threads."""
         with self._changed:
             self._closed = True
             for *_, future, _ in self._jobs:
@@ -140,21 +141,21 @@ class Lane:
                 continue
             try:
                 result = work()
-            except BaseException as error:  # whoever waits hears of it
+            except BaseException as error:  # for those who wait
                 future.set_exception(error)
             else:
                 future.set_result(result)
                 del result
-            del future, work  # not held while waiting
+            del future, work  # else they stay in memory until the next job
 
 
 @dataclass(eq=False)
 class Decoders:
-    """Decodes uploads.
+    """Decodes uploads in two lanes.
 
     Attributes:
-        max_bytes: Size of an image's file.
-        max_pixels: Width times height of an image.
+        max_bytes: Largest file of an image.
+        max_pixels: Largest width times height of an image.
     """
 
     max_bytes: int
@@ -164,10 +165,10 @@ class Decoders:
     _held: dict[int, Lane] = field(default_factory=dict)  # by id of an image: the lane that made it
 
     def submit(self, upload: Upload, turn: Turn) -> Future[DecodedImage]:
-        """Decode an upload when it is its request's turn. `release` what it gives.
+        """Decode an upload when it is its request's turn.
 
         Returns:
-            The image, or the `ImageError` that says why there is none.
+            The image, which counts as held in memory until `release`; or an `ImageError`.
         """
         result: Future[DecodedImage] = Future()
         cost = upload.size / _BYTES_A_SECOND
@@ -189,7 +190,7 @@ class Decoders:
                     again()
                 elif done.cancelled():
                     result.cancel()
-                elif not result.set_running_or_notify_cancel():  # nobody waits for it any more
+                elif not result.set_running_or_notify_cancel():  # cancelled: the visitor has left
                     if not error:
                         self.release(done.result())
                 elif error:
@@ -208,11 +209,11 @@ class Decoders:
         return result
 
     def release(self, image: DecodedImage) -> None:
-        """Say that an image is not in memory any more."""
+        """Stop counting an image as held in memory."""
         self._held.pop(id(image)).hold(-image.pixels.nbytes)
 
     def close(self) -> None:
-        """Decode nothing any more."""
+        """Stop decoding."""
         self._quick.close()
         self._slow.close()
 
@@ -220,9 +221,9 @@ class Decoders:
         with enough_memory(upload.name):
             try:
                 return decode_bounded(self._read(upload), upload.name, max_pixels=max_pixels, cpu_seconds=seconds)
-            except TooManyPixelsError as error:  # a visitor can do nothing in Python; here the limit is an option
-                told = str(error).partition(";")[0]
-                raise TooManyPixelsError(f"{told}; shrink it, or serve with a higher --max-pixels.") from error
+            except TooManyPixelsError as error:  # its remedy is for Python; here the limit is an option of the command
+                reason = str(error).partition(";")[0]
+                raise TooManyPixelsError(f"{reason}; shrink it, or serve with a higher --max-pixels.") from error
 
     def _read(self, upload: Upload) -> bytes:
         if upload.size > self.max_bytes:

@@ -1,4 +1,4 @@
-"""What uploads and results take on the disk, and that it stays within a limit."""
+"""How much disk space uploads and results take, kept within a limit."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from transformers_foreground.errors import ForegroundError
+
 KEEP_SECONDS: Final = 3600
-PRESSED_SECONDS: Final = 600  # how long files are kept when there is no room
+PRESSED_SECONDS: Final = 600  # how long files are kept when space is short
 FULL: Final = (
-    "Uploads and results fill the room that this server has for them. "
+    "The space that this server has for uploads and results is full. "
     f"Try again in {PRESSED_SECONDS // 60} minutes: it deletes old ones."
 )
-_LEAST: Final = 50_000  # bytes that any file counts as, so that many small ones are a few
-_PAUSE: Final = 5  # seconds from one look for room to the next
+_LEAST: Final = 50_000  # bytes that any file counts as, so that the number of small files is limited, too
+_PAUSE: Final = 5  # seconds between two sweeps for space
 
 
 @dataclass(eq=False)
 class Disk:
-    """A folder for uploads and results. All threads may use it.
+    """A folder for uploads and results. Safe to use from all threads.
 
     Attributes:
         folder: The folder.
@@ -34,14 +36,14 @@ class Disk:
     folder: Path
     limit: int
     _taken: int = 0
-    _since: int = 0  # of that, since the last sweep began
+    _since: int = 0  # of that, what came after the last sweep began
     _swept: float = float("-inf")
     _held: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _sweeping: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, count: int) -> None:
-        """Count bytes that are written, or are about to be; less than nothing gives them back."""
+        """Count bytes that are written, or are about to be. A negative number gives them back."""
         with self._lock:
             self._taken += count
             self._since += count
@@ -51,12 +53,21 @@ class Disk:
         self.take(sum(_cost(path.stat().st_size) for path in paths))
 
     def make_room(self, wanted: int = 0) -> bool:
-        """Say whether some more bytes may be written; if not, delete first what is not needed. It may take a second."""
-        if not self._has_room(wanted):
+        """Say whether this many more bytes may be written. If space is short, delete old files first: slow."""
+        if self._taken + wanted > self.limit:
             with self._sweeping:
                 if time.monotonic() - self._swept > _PAUSE:
                     self._sweep(PRESSED_SECONDS)
-        return self._has_room(wanted)
+        return self._taken + wanted <= self.limit
+
+    def need_room(self) -> None:
+        """Check that more may be written.
+
+        Raises:
+            ForegroundError: The disk space is full, also after old files were deleted.
+        """
+        if not self.make_room():
+            raise ForegroundError(FULL)
 
     def sweep(self) -> None:
         """Delete what is old, and count what is left."""
@@ -65,7 +76,7 @@ class Disk:
 
     @contextmanager
     def holding(self, paths: Iterable[Path]) -> Iterator[None]:
-        """Delete none of these files, nor any in these folders, as long as a request needs them."""
+        """Keep files, and files directly in folders, from being deleted while a request needs them."""
         held = [str(path) for path in paths]
         with self._lock:
             self._held.update(held)
@@ -74,9 +85,6 @@ class Disk:
         finally:
             with self._lock:
                 self._held -= Counter(held)
-
-    def _has_room(self, wanted: int) -> bool:
-        return self._taken + wanted <= self.limit
 
     def _sweep(self, older_than: float) -> None:
         with self._lock:
@@ -88,12 +96,12 @@ class Disk:
 
 
 def sweep(folder: Path, older_than: float, held: Collection[str] = ()) -> int:
-    """Delete files that were written long ago, and folders that are empty then.
+    """Delete files that are old, and folders that are old and empty.
 
     Args:
         folder: Where to look, at all depths.
-        older_than: Seconds.
-        held: Files, and folders of files, that stay.
+        older_than: Seconds since a file was last written.
+        held: Paths of files, and of folders whose files are kept.
 
     Returns:
         Bytes that the files which are left count as.
@@ -108,11 +116,10 @@ def sweep(folder: Path, older_than: float, held: Collection[str] = ()) -> int:
                     path.unlink()
                 else:
                     left += _cost(status.st_size)
-            except OSError:  # Gradio moves uploads while they are being looked at; or it is open, on Windows
+            except OSError:  # Gradio moved it meanwhile; or, on Windows, it is open
                 continue
-        # A folder that is new may be about to be filled.
-        if Path(place) != folder and not os.listdir(place) and Path(place).stat().st_mtime < limit:
-            with suppress(OSError):  # something has come
+        with suppress(OSError):  # not empty, or gone
+            if Path(place) != folder and Path(place).stat().st_mtime < limit:  # a new one may be about to be filled
                 Path(place).rmdir()
     return left
 

@@ -1,4 +1,4 @@
-"""Cut-outs in full size, made when they are downloaded: so no link gives an old one."""
+"""Downloads of cut-outs in full size. They are made when they are downloaded, so a link never gives an old one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request
@@ -15,31 +15,32 @@ from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 from transformers_foreground.errors import ForegroundError
 from transformers_foreground.server.looks import Look
+from transformers_foreground.server.progress import BusyError
 from transformers_foreground.server.results import Result
-from transformers_foreground.server.service import BusyError, Service
-from transformers_foreground.server.wanted import Answer, Wanted, made
+from transformers_foreground.server.service import Service
+from transformers_foreground.server.wanted import Answer, Wanted, cut_out
 
 ARCHIVE: Final = "cutouts.zip"
-_MOST: Final = 5000  # links that work; the oldest go
+_MOST: Final = 5000  # links that work; above that the oldest are dropped
 _GONE: Final = "This link is old, or the image has left the server. Give the image again."
 
 
 @dataclass(eq=False)
 class Downloads:
-    """What visitors may download.
+    """Links to cut-outs in full size.
 
     Attributes:
-        service: What does the work.
+        service: Makes the cut-outs.
     """
 
     service: Service
     _offers: OrderedDict[str, tuple[tuple[Result, ...], Look]] = field(default_factory=OrderedDict)
 
     def offer(self, results: Sequence[Result], look: Look) -> str:
-        """Offer one cut-out, or several in an archive.
+        """Make a link to one cut-out, or to a zip of several.
 
         Returns:
-            The address, which nobody can guess, below the server's.
+            The link, relative to the page. Nobody can guess it.
         """
         token = secrets.token_urlsafe(24)
         self._offers[token] = tuple(results), look
@@ -48,7 +49,7 @@ class Downloads:
         return f"download/{token}"
 
     def add_routes(self, app: FastAPI) -> None:
-        """Add the addresses of the offers to an application."""
+        """Add the links' route to an application."""
 
         async def download(token: str, request: Request) -> Response:
             results, look = self._offers.get(token, ((), Look()))
@@ -56,10 +57,9 @@ class Downloads:
                 if not results:
                     raise ForegroundError(_GONE)
                 if len(results) > 1:
-                    return _attachment(
-                        ARCHIVE, StreamingResponse(self._zipped(results, look), 200, {}, "application/zip")
-                    )
-                answer = await self.made(results[0], look, request.is_disconnected)
+                    archive = StreamingResponse(self._zipped(results, look), 200, {}, "application/zip")
+                    return _attachment(ARCHIVE, archive)
+                answer = await self.full_size(results[0], look, request.is_disconnected)
                 return _attachment(results[0].file_name(look), Response(answer.data, 200, {}, answer.media_type))
             except BusyError as error:
                 return PlainTextResponse(str(error), 429)
@@ -68,16 +68,18 @@ class Downloads:
 
         app.add_api_route("/download/{token}", download, include_in_schema=False, response_model=None)
 
-    async def made(self, result: Result, look: Look, left: Callable[[], Awaitable[Any]] | None = None) -> Answer:
+    async def full_size(
+        self, result: Result, look: Look, has_left: Callable[[], Awaitable[bool]] | None = None
+    ) -> Answer:
         """Make a cut-out in full size.
 
         Args:
-            result: The cut-out.
-            look: What it shall look like.
-            left: Whether who wanted it has left, awaited.
+            result: The result to make it of.
+            look: The look of the cut-out.
+            has_left: As for `cut_out`.
 
         Raises:
-            ForegroundError: It cannot be made: its image has left the server, say.
+            ForegroundError: It cannot be made; the image has been deleted, for example.
         """
         wanted = Wanted(
             result.upload,
@@ -89,16 +91,16 @@ class Downloads:
             edit=result.edit,
             longest=look.size,
         )
-        return await made(self.service, wanted, left or _never)
+        return await cut_out(self.service, wanted, has_left)
 
     async def _zipped(self, results: Sequence[Result], look: Look) -> AsyncIterator[bytes]:
-        """Make an archive while it is sent. Images are compressed already, so they are stored."""
+        """Make a zip while it is sent. The images are compressed already, so they are only stored."""
         pipe, failed = _Pipe(), []
 
         with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as zipped:  # type: ignore[call-overload]
             for result in results:
                 try:
-                    answer = await self.made(result, look)
+                    answer = await self.full_size(result, look)
                     zipped.writestr(result.file_name(look), answer.data)
                 except ForegroundError as error:
                     failed.append(f"{result.name}: {error}\n")
@@ -108,12 +110,8 @@ class Downloads:
         yield pipe.take()
 
 
-async def _never() -> bool:
-    return False
-
-
 class _Pipe:
-    """A file that is only written, and taken away piece by piece."""
+    """A file to write to, from which what was written is taken piece by piece."""
 
     def __init__(self) -> None:
         self._pieces = bytearray()
@@ -123,7 +121,7 @@ class _Pipe:
         return len(data)
 
     def flush(self) -> None:
-        """Do nothing: what is written is there at once."""
+        """Do nothing: there is no buffer."""
 
     def take(self) -> bytes:
         taken, self._pieces = bytes(self._pieces), bytearray()

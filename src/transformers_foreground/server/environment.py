@@ -1,4 +1,4 @@
-"""What Gradio takes from its environment. Some of it is read when it is imported, so this must come before."""
+"""Settings that Gradio reads from the process's environment, some of them when it is imported: so set them before."""
 
 from __future__ import annotations
 
@@ -12,13 +12,9 @@ from pathlib import Path
 
 @contextmanager
 def gradio_in(folder: Path) -> Iterator[None]:
-    """Have Gradio keep all its files in a folder, and make no statistics of the calls.
+    """Make Gradio keep all its files in a folder, also uploads under way, and compute no statistics of its calls.
 
-    It makes these anew from all calls that ever were, after each call. What is on its way in goes to the folder too,
-    where it counts, and where it is deleted if the server cannot.
-
-    Args:
-        folder: The folder.
+    It would compute them after each call, from all calls since the start.
     """
     wanted = {"GRADIO_TEMP_DIR": str(folder), "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(sys.maxsize)}
     before, place = {name: os.environ.get(name) for name in wanted}, tempfile.tempdir

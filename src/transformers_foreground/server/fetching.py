@@ -1,30 +1,29 @@
-"""A model on its way to this machine, and how far it is."""
+"""Models that are open or being loaded, and how far a download is."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from transformers_foreground.errors import ForegroundError
 from transformers_foreground.segmenter import Segmenter
+from transformers_foreground.server.progress import BusyError
 
 _OPEN_MODELS: Final = 2
-_LOADS: Final = 3  # at once
+_LOADS: Final = 3  # most models being loaded at once
 
 
 @dataclass(eq=False)
 class Fetch:
-    """A load that goes on by itself, for all who wait for the same model.
+    """A model that is being loaded, on a thread of its own, for all requests that wait for it.
 
     Attributes:
-        model: Id of the model.
+        model: The model's id.
         result: The model, once it is open.
-        loaded: Bytes that are here.
+        loaded: Bytes that are downloaded.
         total: Bytes of all files.
     """
 
@@ -32,10 +31,10 @@ class Fetch:
     result: Future[Segmenter] = field(default_factory=Future)
     loaded: int = 0
     total: int = 0
-    _first: tuple[float, int] | None = None  # when the transfer was seen first, and what was here by then
+    _first: tuple[float, int] | None = None  # time and bytes when the download was first seen
 
     def on_event(self, event: dict[str, Any]) -> None:
-        """Take a progress event."""
+        """Take a progress event of the download."""
         if event["status"] == "progress_total":
             self.loaded, self.total = event["loaded"], event["total"]
             if self._first is None and self.loaded < self.total:
@@ -43,7 +42,7 @@ class Fetch:
 
     @property
     def text(self) -> str:
-        """What happens, for people: size, rate and time left of a download."""
+        """What to show: size, rate and time left of a download."""
         first = self._first
         if first is None or self.loaded >= self.total:
             return f"Opening {self.model}"
@@ -56,7 +55,7 @@ class Fetch:
 
 
 def duration(seconds: float) -> str:
-    """Write a time span as people say it."""
+    """Write a time span: "20 s", "1 min 01 s", "1 h 01 min"."""
     whole = max(1, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -64,54 +63,47 @@ def duration(seconds: float) -> str:
 
 
 class OpenModels:
-    """The models that are open, or on their way; those that were not used for longest go.
+    """Models that are open or being loaded. Above a few, those not used for longest are dropped.
 
-    Args:
-        device: What they run on.
-        local_files_only: Never open a connection.
+    Use it on one event loop alone.
     """
 
     def __init__(self, device: str, *, local_files_only: bool) -> None:
         self._options = {"device": device, "local_files_only": local_files_only}
         self._models: OrderedDict[tuple[str, str], Fetch] = OrderedDict()
-        self._lock = threading.Lock()
 
     def get(self, model: str, dtype: str) -> Fetch:
-        """Return the load of a model: the one that is under way or done, or a new one.
+        """Return a model that is open or being loaded; begin to load it if it is neither.
 
         Raises:
-            ForegroundError: Too many models are being loaded.
+            BusyError: Too many models are being loaded.
         """
-        with self._lock:
-            fetch = self._models.pop((model, dtype), None)
-            if fetch is None or (fetch.result.done() and fetch.result.exception()):
-                if sum(not other.result.done() for other in self._models.values()) >= _LOADS:
-                    raise ForegroundError("Other models are being loaded. Try again in a minute.")
-                fetch = _start(model, dtype=dtype, **self._options)
-            self._models[model, dtype] = fetch  # the last is the one used last
-            for key in [key for key, other in self._models.items() if other.result.done()][:-_OPEN_MODELS]:
-                del self._models[key]
+        fetch = self._models.pop((model, dtype), None)
+        if fetch is None or (fetch.result.done() and fetch.result.exception()):
+            if sum(not other.result.done() for other in self._models.values()) >= _LOADS:
+                raise BusyError("Other models are being loaded. Try again in a minute.")
+            fetch = _start(model, dtype=dtype, **self._options)
+        self._models[model, dtype] = fetch  # now the last: most recently used
+        for key in [key for key, other in self._models.items() if other.result.done()][:-_OPEN_MODELS]:
+            del self._models[key]
         return fetch
-
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        return iter(list(self._models))
 
 
 def _start(model: str, **options: Any) -> Fetch:
-    """Begin to load a model on a thread of its own."""
+    """Begin to load a model."""
     fetch = Fetch(model)
 
     def settle() -> None:
         try:
             fetch.result.set_result(opened(model, progress_callback=fetch.on_event, **options))
-        except BaseException as error:  # whoever waits hears of it
+        except BaseException as error:  # for those who wait
             fetch.result.set_exception(error)
 
-    # A daemon: Ctrl-C does not wait for a download, which goes on where it stopped the next time.
+    # A daemon: Ctrl-C does not wait for a download. The next start resumes it.
     threading.Thread(target=settle, name="foreground-fetch", daemon=True).start()
     return fetch
 
 
 def opened(model: str, **options: Any) -> Segmenter:
-    """Load a model and open its session."""
+    """Load a model and open its session. Tests replace this."""
     return Segmenter(model, **options).open()

@@ -1,4 +1,4 @@
-"""What a call of the API has in it: its fields, from a form, JSON or the address, each checked by name."""
+"""Fields of a call of the HTTP API, read from a form, JSON or the query, and checked."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from transformers_foreground.errors import UnsupportedOptionError
 from transformers_foreground.server.decoding import Upload
 
 _MAX_FIELDS: Final = 40
-_MAX_COMMAS: Final = 1000  # of JSON: the values of a call are flat, and many small ones are a hundred times their text
-_CHARSETS: Final = ("utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1")  # others may take hours to read
+_MAX_COMMAS: Final = 1000  # in JSON: calls are small and flat; many tiny values take 100 times their text in memory
+_CHARSETS: Final = ("utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1")  # others may take hours to decode
 _TRUE: Final = ("true", "1", "yes", "on")
 _FALSE: Final = ("false", "0", "no", "off", "")
 
 
 async def fields_of(request: Request, max_bytes: int) -> dict[str, str | Upload]:
-    """Return a call's fields: text, and files.
+    """Return a call's fields: texts and files.
 
     Args:
-        request: The call, whose size was limited already.
-        max_bytes: Of a file.
+        request: The call. `Guard` has limited its size.
+        max_bytes: Largest file of an image.
 
     Raises:
         UnsupportedOptionError: The body is neither a form nor a JSON object, or a field is given twice.
@@ -38,77 +38,75 @@ async def fields_of(request: Request, max_bytes: int) -> dict[str, str | Upload]
     if charset not in _CHARSETS:
         raise UnsupportedOptionError(f"charset={charset[:40]}: send text in UTF-8.")
     found: list[tuple[str, Any]] = list(request.query_params.multi_items())
-    if request.method != "POST":  # then nobody has limited what a body there is
+    if request.method != "POST":  # the guard limits no other body
         pass
     elif kind == "application/json":
         try:
             text = await request.body()
             body = json.loads(text) if text.count(b",") <= _MAX_COMMAS else None
         except (ValueError, RecursionError) as error:
-            raise UnsupportedOptionError("The body is no JSON.") from error
+            raise UnsupportedOptionError("The body is not JSON.") from error
         if not isinstance(body, dict) or any(isinstance(value, dict | list) for value in body.values()):
-            raise UnsupportedOptionError("The body is no JSON object of a few fields, each text, a number or true.")
+            raise UnsupportedOptionError("The body is not a JSON object of a few fields, each text, a number or true.")
         found += [(_text(name), _text(value)) for name, value in body.items() if value is not None]
     elif kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
         try:
-            # A file in base64 is a field, a third longer than the file.
+            # An image in base64 is a field, a third longer than its file.
             form = await request.form(max_files=4, max_fields=_MAX_FIELDS, max_part_size=2 * max_bytes)
         except HTTPException as error:
             raise UnsupportedOptionError(f"The form cannot be read: {error.detail}") from error
         for name, value in form.multi_items():
-            found.append((name, await _upload(value) if isinstance(value, UploadFile) else value))
+            if isinstance(value, UploadFile):
+                value = Upload((value.filename or "image")[:200], data=await value.read())
+            found.append((name, value))
         await form.close()
     elif await request.body():
         raise UnsupportedOptionError("Send multipart/form-data, application/x-www-form-urlencoded or application/json.")
     if len(found) > _MAX_FIELDS:
-        raise UnsupportedOptionError(f"Too many fields: there are at most {_MAX_FIELDS}.")
+        raise UnsupportedOptionError(f"Too many fields. Send at most {_MAX_FIELDS}.")
     for name, count in Counter(name for name, _ in found).items():
         if count > 1:
-            raise UnsupportedOptionError(f"{name[:80]} is given twice.")
+            raise UnsupportedOptionError(f"{name[:80]} is given twice. Give it once.")
     return dict(found)
 
 
-async def _upload(file: UploadFile) -> Upload:
-    return Upload((file.filename or "image")[:200], data=await file.read())
-
-
 def _text(value: Any) -> str:
-    """Return a value of JSON as text. Halves of letters (surrogates), which no answer could hold, become `?`."""
+    """Return a value of JSON as text. Lone surrogates, which cannot be encoded in an answer, become `?`."""
     return (str(value).lower() if isinstance(value, bool) else str(value)).encode(errors="replace").decode()
 
 
-def only(fields: Mapping[str, Any], known: Iterable[str], without_meaning: Mapping[str, str]) -> None:
-    """Refuse fields that mean nothing here, by name.
+def only(fields: Mapping[str, Any], known: Iterable[str], refused: Mapping[str, str]) -> None:
+    """Refuse fields that this server does not know or does not support.
 
     Args:
         fields: A call's fields.
-        known: Names of fields.
-        without_meaning: Names of fields that the other service has, and the reason why they are refused.
+        known: Names of the fields that are supported.
+        refused: Fields of the service whose clients call, which are not supported, and why.
 
     Raises:
-        UnsupportedOptionError: There is another field.
+        UnsupportedOptionError: There is such a field; the message names it.
     """
     for name in fields:
-        if name in without_meaning:
-            raise UnsupportedOptionError(f"{name} is not supported: {without_meaning[name]}.")
+        if name in refused:
+            raise UnsupportedOptionError(f"{name} is not supported: {refused[name]}.")
         if name not in known:
-            raise UnsupportedOptionError(f"{name[:80]} is no parameter; there are: {', '.join(known)}.")
+            raise UnsupportedOptionError(f"{name[:80]!r} is not a known field. Use {', '.join(known)}.")
 
 
 def text(fields: Mapping[str, Any], name: str, default: str = "") -> str:
-    """Return a field that is text.
+    """Return a text field, stripped.
 
     Raises:
         UnsupportedOptionError: It is a file.
     """
     value = fields.get(name, default)
     if not isinstance(value, str):
-        raise UnsupportedOptionError(f"{name} is a file, and should be text.")
+        raise UnsupportedOptionError(f"{name} is a file; send it as text.")
     return value.strip()
 
 
 def upload(fields: Mapping[str, Any], name: str) -> Upload | None:
-    """Return a field that is a file; `None` where there is none.
+    """Return a file field; `None` if it is not given.
 
     Raises:
         UnsupportedOptionError: It is text.
@@ -117,12 +115,12 @@ def upload(fields: Mapping[str, Any], name: str) -> Upload | None:
     if value is None or value == "":
         return None
     if not isinstance(value, Upload):
-        raise UnsupportedOptionError(f"{name} is text, and should be a file: multipart/form-data with a file name.")
+        raise UnsupportedOptionError(f"{name} is text; send it as a file: multipart/form-data with a file name.")
     return value
 
 
 def truth(fields: Mapping[str, Any], name: str) -> bool:
-    """Return a field that is true or false.
+    """Return a yes-or-no field.
 
     Raises:
         UnsupportedOptionError: It is neither.
@@ -134,7 +132,7 @@ def truth(fields: Mapping[str, Any], name: str) -> bool:
 
 
 def one_of(fields: Mapping[str, Any], name: str, values: Iterable[str], default: str) -> str:
-    """Return a field that is one of some words.
+    """Return a text field that must be one of some values.
 
     Raises:
         UnsupportedOptionError: It is none of them.
@@ -146,15 +144,28 @@ def one_of(fields: Mapping[str, Any], name: str, values: Iterable[str], default:
 
 
 def length(word: str, name: str) -> tuple[float, bool]:
-    """Read "30px", "30" or "10%".
+    """Read a length such as "30px", "30" or "10%".
 
     Returns:
         The number, and whether it is a percentage.
 
     Raises:
-        UnsupportedOptionError: It is none of these.
+        UnsupportedOptionError: The word is not a length.
     """
     match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)(px|%)?", word, re.ASCII)
     if match is None or (match[2] == "%" and float(match[1]) > 100):
-        raise UnsupportedOptionError(f"{name}: {word[:40]!r} is neither pixels (30px) nor a percentage (10%).")
+        raise UnsupportedOptionError(f"{name}: {word[:40]!r} is not a length. Use pixels (30px) or a percentage (10%).")
     return float(match[1]), match[2] == "%"
+
+
+def described(fields: Mapping[str, str], files: Iterable[str]) -> dict[str, Any]:
+    """Return a form for an OpenAPI description.
+
+    Args:
+        fields: Names of the fields, and what they mean.
+        files: Which of them are files.
+    """
+    properties: dict[str, Any] = {name: {"type": "string", "description": text} for name, text in fields.items()}
+    for name in files:
+        properties[name]["format"] = "binary"
+    return {"content": {"multipart/form-data": {"schema": {"type": "object", "properties": properties}}}}

@@ -1,15 +1,10 @@
-"""The HTTP API for clients of other services, as a FastAPI application without the page.
-
-`POST /v1.0/removebg` has remove.bg's fields, headers and errors; `/api/remove` has the parameters of rembg's server.
-"""
+"""The HTTP API for clients of remove.bg (`POST /v1.0/removebg`) and of rembg's server (`/api/remove`)."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import hmac
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from html import escape
 from typing import Any, Final
 
@@ -20,67 +15,36 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from transformers_foreground.env import __version__
 from transformers_foreground.errors import ForegroundError, ImageError, UnsupportedOptionError
 from transformers_foreground.server import rembg, removebg
-from transformers_foreground.server.asgi import App, error_json
+from transformers_foreground.server.asgi import error_json
 from transformers_foreground.server.callers import Names
-from transformers_foreground.server.cleanup import keep_swept
-from transformers_foreground.server.private import Private
-from transformers_foreground.server.service import BusyError, Service
-from transformers_foreground.server.wanted import Answer, CallerLeftError, made
+from transformers_foreground.server.cleanup import running
+from transformers_foreground.server.guard import Guard
+from transformers_foreground.server.progress import BusyError
+from transformers_foreground.server.service import Service
+from transformers_foreground.server.wanted import Answer, CallerLeftError, cut_out
 
 
 class KeyRefusedError(ForegroundError):
     """The caller gave no API key, or a wrong one."""
 
 
-def api_application(service: Service, names: Names, keys: tuple[str, ...] = ()) -> App:
-    """Give the API alone as an ASGI application, behind the same shell as the page.
+def api_application(service: Service, names: Names, keys: tuple[str, ...] = ()) -> Guard:
+    """Make the API alone as an ASGI application, behind the same guard as the page.
 
     Args:
-        service: What does the work.
-        names: By which the server may be called.
-        keys: API keys, of which a caller must give one; none for an API that is open.
+        service: Does the work.
+        names: Host names that the server answers to.
+        keys: API keys, of which a caller must send one; none for an open API.
     """
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        sweeping = asyncio.create_task(keep_swept(service.disk))
-        yield
-        sweeping.cancel()
-        service.close()
-
-    app = FastAPI(title="transformers-foreground", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(lifespan=lambda _: running(service), docs_url=None, redoc_url=None, openapi_url=None)
     add_documented_routes(app, service, keys)
-
     app.add_api_route("/", lambda: RedirectResponse("docs"), include_in_schema=False, response_model=None)
-    return Private(app, names, service.disk, service.settings.max_bytes)
+    return Guard(app, names, service.disk, service.settings.max_bytes)
 
 
 def add_documented_routes(app: FastAPI, service: Service, keys: tuple[str, ...] = ()) -> None:
-    """Add the API to an application, and the pages that describe it: `/docs` and `/openapi.json`.
-
-    Args:
-        app: The application.
-        service: What does the work.
-        keys: API keys, of which a caller must give one; none for an API that is open.
-    """
-    router = routes(service, keys)
-    schema = get_openapi(title="transformers-foreground", version=__version__, routes=router.routes)
-    app.include_router(router)
-
-    page = documentation(schema)
-    app.add_api_route("/openapi.json", lambda: JSONResponse(schema), include_in_schema=False, response_model=None)
-    app.add_api_route("/docs", lambda: HTMLResponse(page), include_in_schema=False, response_model=None)
-
-
-def routes(service: Service, keys: tuple[str, ...] = ()) -> APIRouter:
-    """Give the routes of the API.
-
-    Args:
-        service: What does the work.
-        keys: API keys, of which a caller must give one; none for an API that is open.
-    """
+    """Add the API to an application, and its description: `/docs` and `/openapi.json`."""
     router = APIRouter()
-
     healthy = JSONResponse({"status": "ok"})
     router.add_api_route("/health", lambda: healthy, summary="Whether the server runs", response_model=None)
 
@@ -88,7 +52,8 @@ def routes(service: Service, keys: tuple[str, ...] = ()) -> APIRouter:
         async def handle(request: Request) -> Response:
             try:
                 check_key(request.headers.get("x-api-key"), keys)
-                return answer(request, await made(service, await parse(request, service), request.is_disconnected))
+                wanted = await parse(request, service)
+                return answer(request, await cut_out(service, wanted, request.is_disconnected))
             except ForegroundError as error:
                 return refused(error)
 
@@ -96,7 +61,12 @@ def routes(service: Service, keys: tuple[str, ...] = ()) -> APIRouter:
 
     removebg.add_routes(router, handled)
     rembg.add_routes(router, handled)
-    return router
+    app.include_router(router)
+
+    schema = get_openapi(title="transformers-foreground", version=__version__, routes=router.routes)
+    page = documentation(schema)
+    app.add_api_route("/openapi.json", lambda: JSONResponse(schema), include_in_schema=False, response_model=None)
+    app.add_api_route("/docs", lambda: HTMLResponse(page), include_in_schema=False, response_model=None)
 
 
 def check_key(given: str | None, keys: tuple[str, ...]) -> None:
@@ -105,37 +75,36 @@ def check_key(given: str | None, keys: tuple[str, ...]) -> None:
     Raises:
         KeyRefusedError: The caller gave none, or a wrong one.
     """
-    if keys and not given:
+    if not keys:
+        return
+    if not given:
         raise KeyRefusedError("Missing API Key: send it in the header X-Api-Key.")
-    # Letters beyond ASCII are sent in UTF-8 by some and in Latin-1 by others, as which servers read all headers.
-    sent = str(given).encode("latin-1", errors="replace")
-    known = [text for key in keys for text in (os.fsencode(key), key.encode("latin-1", errors="replace"))]
-    # In a time that does not tell how much of one is right.
-    if keys and not any(hmac.compare_digest(sent, key) for key in known):
-        raise KeyRefusedError("API Key invalid")
+    # Servers read headers as Latin-1, but some clients send letters beyond ASCII in UTF-8: so allow both.
+    known = [os.fsencode(key) for key in keys]
+    known += [key.encode("latin-1") for key in keys if all(letter <= "\xff" for letter in key)]
+    # compare_digest takes equally long whether little or much of a key is right.
+    if not any(hmac.compare_digest(given.encode("latin-1"), key) for key in known):
+        raise KeyRefusedError("API Key invalid: it is none of this server's keys.")
 
 
-def refused(error: ForegroundError) -> JSONResponse:
-    """Say what is wrong with a call, in remove.bg's form."""
-    status, code = next(
-        (found for kind, found in _STATUS if isinstance(error, kind)),
-        (400, "invalid_parameter"),
-    )
-    headers = {"Retry-After": "10"} if status == 429 else {}
-    return JSONResponse(error_json(str(error), code), status, headers)
-
-
-_STATUS: Final[tuple[tuple[type[ForegroundError], tuple[int, str]], ...]] = (
-    (KeyRefusedError, (403, "auth_failed")),
-    (BusyError, (429, "rate_limit_exceeded")),
-    (CallerLeftError, (499, "caller_left")),
-    (UnsupportedOptionError, (400, "invalid_parameter")),
-    (ImageError, (400, "invalid_image")),
+_STATUS: Final[tuple[tuple[type[ForegroundError], int, str], ...]] = (
+    (KeyRefusedError, 403, "auth_failed"),
+    (BusyError, 429, "rate_limit_exceeded"),
+    (CallerLeftError, 499, "caller_left"),
+    (UnsupportedOptionError, 400, "invalid_parameter"),
+    (ImageError, 400, "invalid_image"),
+    (ForegroundError, 500, "server_error"),  # the model cannot be downloaded or run, for example
 )
 
 
+def refused(error: ForegroundError) -> JSONResponse:
+    """Say in remove.bg's form why a call failed."""
+    status, code = next((status, code) for kind, status, code in _STATUS if isinstance(error, kind))
+    return JSONResponse(error_json(str(error), code), status, {"Retry-After": "10"} if status == 429 else {})
+
+
 def documentation(schema: Mapping[str, Any]) -> str:
-    """Write the API's OpenAPI description as a page that needs nothing from elsewhere."""
+    """Write an OpenAPI description as an HTML page. FastAPI's own pages load scripts from another server."""
     parts = []
     for path, methods in schema["paths"].items():
         for method, route in methods.items():

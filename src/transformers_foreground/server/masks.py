@@ -1,4 +1,4 @@
-"""Masks that are kept, so that another background, crop, size or format needs no second run of the model."""
+"""Masks kept in memory, so that another background, crop, size or format needs no second run of the model."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from PIL import Image
 
 from transformers_foreground.images.boxes import within
 
-PREVIEW: Final = 1024  # pixels at the longer side: enough for a page, and composed anew in less than 100 ms
-MOST_BYTES: Final = 200_000_000  # packed; a photograph's mask takes about a hundredth of its pixels
+PREVIEW: Final = 1024  # pixels on the longer side: enough for a page, and composed in less than 100 ms
+MOST_BYTES: Final = 200_000_000  # compressed; a photo's mask takes about a hundredth of its pixels
 
 Key = tuple[Path, str, str, str]
-"""An upload's file, a model, a dtype, and the name of a touch-up; no name for the model's own mask."""
+"""An upload's file, a model's id, its dtype, and the name of a touch-up: empty for the model's own mask."""
 
 Mask = NDArray[np.uint8]
 
@@ -50,17 +50,17 @@ class _Kept:
 
 @dataclass(eq=False)
 class Masks:
-    """Masks of uploads that are still there. All threads may use it."""
+    """Masks of uploads, compressed. Safe to use from all threads."""
 
     _kept: OrderedDict[Key, _Kept] = field(default_factory=OrderedDict)
     _size: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def keep(self, key: Key, mask: Mask, doubt: float = 0.0) -> None:
-        """Keep a mask. Those not used for longest go, and those of uploads that are deleted.
+        """Keep a mask. Drop those of deleted uploads, and, above `MOST_BYTES`, those not used for longest.
 
         Args:
-            key: What it is the mask of.
+            key: Which mask it is.
             mask: uint8, (H, W).
             doubt: How unsure the model is of it, in [0, 1].
         """
@@ -76,17 +76,17 @@ class Masks:
                 self._drop(next(iter(self._kept)))
 
     def get(self, key: Key) -> Mask | None:
-        """Return a mask, uint8, (H, W); `None` where none is kept."""
+        """Return a mask, uint8, (H, W); `None` if it is not kept."""
         kept = self._find(key)
         return kept.whole.mask() if kept else None
 
     def preview(self, key: Key) -> Mask | None:
-        """Return a mask shrunk to `PREVIEW` pixels, uint8, (h, w); `None` where none is kept."""
+        """Return a mask at preview size, uint8, (h, w); `None` if it is not kept."""
         kept = self._find(key)
         return kept.small.mask() if kept else None
 
     def doubt(self, key: Key) -> float:
-        """Return how unsure the model is of a mask, in [0, 1]; 0 where none is kept."""
+        """Return how unsure the model is of a mask, in [0, 1]; 0 if it is not kept."""
         kept = self._find(key)
         return kept.doubt if kept else 0.0
 
@@ -102,7 +102,7 @@ class Masks:
 
 
 def shrunk(image: Image.Image) -> Image.Image:
-    """Shrink an image to `PREVIEW` pixels at the longer side; one that is smaller stays as it is."""
+    """Shrink an image to preview size. One that is smaller is returned as it is."""
     if max(image.size) <= PREVIEW:
         return image
     small = image.resize(within(*image.size, PREVIEW), Image.Resampling.BOX)

@@ -1,4 +1,4 @@
-// What Gradio's page lacks: images that are pasted or dropped anywhere, and a slider for the keyboard.
+// What Gradio's page lacks: pasting and dropping images anywhere, use by keyboard, names for screen readers.
 (() => {
   const listOf = (files) => {
     const carrier = new DataTransfer();
@@ -13,7 +13,7 @@
     return true;
   };
 
-  // Gradio takes none of several files when one is too large, and shows its name as HTML.
+  // When one of several files is too large, Gradio takes none of them, and shows its name as HTML: so leave it out here.
   const tooLarge = (file) => file.size > Number(document.querySelector("#refused").dataset.maxBytes);
   document.addEventListener(
     "change",
@@ -48,7 +48,7 @@
     const files = [...(event.clipboardData?.files ?? [])].filter((file) => file.type.startsWith("image/"));
     if (give(files)) event.preventDefault();
   });
-  // Without this, an image that misses the drop zone would take the page's place.
+  // Without this, the browser would open an image that misses the drop zone, in place of the page.
   document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("drop", (event) => {
     event.preventDefault();
@@ -64,7 +64,7 @@
     handle.setAttribute("aria-valuenow", percent);
     handle.setAttribute("aria-valuetext", `${percent} % before, ${100 - percent} % after`);
   };
-  // Gradio's slider listens to the mouse alone, so a key drags it.
+  // Gradio's slider listens only to the mouse, so keys drag it with a mouse that is not there.
   const drag = (handle, wrap, to) => {
     const grip = handle.querySelector(".inner").getBoundingClientRect();
     const box = wrap.getBoundingClientRect();
@@ -82,7 +82,7 @@
     for (const [name, value] of Object.entries({ ...attributes, "aria-valuemax": 100 })) handle.setAttribute(name, value);
     tell(handle, wrap);
     new ResizeObserver(() => tell(handle, wrap)).observe(wrap);
-    let wanted = null; // where keys have sent it: the next one may come before the page shows that
+    let wanted = null; // where keys have sent it: the next key may come before the page shows it
     handle.addEventListener("keydown", (event) => {
       const now = wanted ?? share(handle, wrap);
       const step = event.shiftKey ? 0.2 : 0.05;
@@ -99,7 +99,7 @@
     handle.addEventListener("pointerup", () => requestAnimationFrame(() => tell(handle, wrap)));
   };
 
-  // Of a cut-out, the checkerboard is below the image alone, and not below the room beside it.
+  // The checkerboard lies below the cut-out alone, and not below the empty room beside it.
   const fit = (image) => {
     const ratio = image.naturalWidth / image.naturalHeight;
     const [width, height] = [image.offsetWidth, image.offsetHeight];
@@ -111,7 +111,7 @@
   const sizes = new ResizeObserver((entries) => entries.forEach((entry) => fit(entry.target)));
   const seen = new WeakSet();
 
-  // Gradio's radio buttons are each a group of their own, so the browser's arrow keys do not reach the next one.
+  // In Gradio each radio button is a group of its own, so the browser's arrow keys do not reach the next one.
   document.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     const group = step && event.target.matches("#kind input, #filetype input") && event.target.closest("[id]");
@@ -123,7 +123,7 @@
     next.click();
   });
 
-  // What Gradio's own controls have no name for.
+  // Names for controls that Gradio leaves without one.
   const names = {
     "[aria-label='Empty value']": "No image yet",
     "#colour .swatch": "The colour now",
@@ -131,10 +131,10 @@
     "#colour input[type=text]": "Colour, as #rrggbb",
   };
 
-  // On a phone what happens is below the fold: the status is shown first, then what came of it.
+  // On a phone the results are below the fold: scroll to the status first, then to the result.
   let awaited = false;
   document.addEventListener("click", (event) => {
-    if (event.target.closest("#stop")) document.querySelector("#go").focus(); // the button is about to go
+    if (event.target.closest("#stop")) document.querySelector("#go").focus(); // the button is about to disappear
     if (!event.target.closest("#go")) return;
     awaited = true;
     reveal("#status");
@@ -154,12 +154,12 @@
     revealResult();
     for (const handle of document.querySelectorAll("#slider [data-testid=slider]:not([role=slider])")) prepare(handle);
     for (const input of document.querySelectorAll("input[type=file]:not([accept])")) {
-      input.accept = "image/*,.heic,.heif,.avif"; // what is dropped may be anything: the server says what it cannot read
+      input.accept = "image/*,.heic,.heif,.avif"; // dropped files may be anything: the server names those that it cannot read
     }
     for (const button of document.querySelectorAll("button[aria-dropeffect][aria-label]")) {
-      if (button.innerText.trim()) button.removeAttribute("aria-label"); // what it says is what it is called
+      if (button.innerText.trim()) button.removeAttribute("aria-label"); // its text is its name
     }
-    // The caption names a thumbnail, and not its place alone.
+    // Let the caption be a thumbnail's name, in place of its number.
     for (const button of document.querySelectorAll("#several .thumbnail-item[aria-label]")) button.removeAttribute("aria-label");
     for (const [selector, name] of Object.entries(names)) {
       for (const element of document.querySelectorAll(selector)) {
@@ -167,7 +167,7 @@
         if (element.tagName === "DIV") element.setAttribute("role", "img");
       }
     }
-    // Read aloud what came of it, but not every step on the way.
+    // Screen readers announce how a request ended, but not every step on the way.
     const status = document.querySelector("#status");
     status?.setAttribute("aria-live", "polite");
     status?.setAttribute("aria-busy", Boolean(status.querySelector(".busy")));

@@ -1,10 +1,15 @@
-"""What a server was started with, and what a request tells while it is under way."""
+"""What the server was started with, and what a request reports while it runs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from transformers_foreground.errors import ForegroundError
 from transformers_foreground.server.choices import AUTO
+
+
+class BusyError(ForegroundError):
+    """The server does as much as it can at once. The same request may succeed later."""
 
 
 @dataclass(frozen=True)
@@ -12,13 +17,13 @@ class Settings:
     """What the server was started with.
 
     Attributes:
-        model: The model that is chosen at first.
-        device: What models run on.
-        dtype: The first model's dtype.
-        max_bytes: Size of an image's file.
-        max_pixels: Width times height of an image.
-        queue: How many requests may be under way.
-        max_disk: Bytes that uploads and results may take.
+        model: Id or folder of the server's own model, which is chosen at first.
+        device: Device that models run on.
+        dtype: Dtype of the server's own model.
+        max_bytes: Largest file of an image.
+        max_pixels: Largest width times height of an image.
+        queue: Most requests under way at once.
+        max_disk: Most bytes of uploads and results on the disk.
         local_files_only: Never open a connection.
     """
 
@@ -34,12 +39,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Note:
-    """How far a request is.
-
-    Attributes:
-        text: In words.
-        share: Of the whole, where that is known.
-    """
+    """How far a request is: a text to show, and the share that is done (0 to 1) if it is known."""
 
     text: str
     share: float | None = None

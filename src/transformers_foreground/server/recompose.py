@@ -1,9 +1,10 @@
-"""Another look for what was cut out before, from the masks that are kept; the model does not run again."""
+"""Compose results anew with another look, from the masks that are kept. The model does not run again."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +14,6 @@ from PIL import Image
 from transformers_foreground.errors import ForegroundError
 from transformers_foreground.images.alpha import to_mask
 from transformers_foreground.server.decoding import Upload
-from transformers_foreground.server.disk import FULL
 from transformers_foreground.server.looks import Look
 from transformers_foreground.server.results import Result, gone, with_previews, write_thumb
 from transformers_foreground.server.service import Service
@@ -22,34 +22,25 @@ T = TypeVar("T")
 
 
 async def recompose(service: Service, result: Result, look: Look) -> Result:
-    """Write other previews of a result.
-
-    Args:
-        service: What has the masks.
-        result: The result.
-        look: What its cut-out shall look like.
+    """Write new previews of a result, with another look.
 
     Raises:
-        ForegroundError: The image has left the server, or the background cannot be read.
+        ForegroundError: The image has been deleted, the background cannot be read, or the disk space is full.
     """
     behind = await _behind(service, look)
 
     def work() -> Result:
-        with _opened(service, result) as before:
-            made = with_previews(result, before, _mask(service, result), look, behind)
+        service.disk.need_room()
+        before, mask = kept(service, result)
+        made = with_previews(result, before, mask, look, behind)
         service.disk.take_files(file for file in made.files() if file != made.source)
         return made
 
-    return await _on_side(service, work)
+    return await on_side(service, work)
 
 
 async def thumbs(service: Service, results: Sequence[Result], look: Look) -> list[Path]:
-    """Write other thumbnails of results; those of images that have left the server stay as they are.
-
-    Args:
-        service: What has the masks.
-        results: The results.
-        look: What their cut-outs shall look like.
+    """Write new thumbnails of results, with another look; one that cannot be written stays the old one.
 
     Raises:
         ForegroundError: The background cannot be read.
@@ -58,15 +49,15 @@ async def thumbs(service: Service, results: Sequence[Result], look: Look) -> lis
 
     def work(result: Result) -> Path:
         try:
-            with _opened(service, result) as before:
-                file = write_thumb(result, before, _mask(service, result), look, behind)
+            service.disk.need_room()
+            file = write_thumb(result, *kept(service, result), look, behind)
         except ForegroundError:
             return result.thumb
         service.disk.take_files([file])
         return file
 
     stale = [result for result in results if result.look != look or result.edit]
-    made = await asyncio.gather(*(_on_side(service, partial(work, result)) for result in stale))
+    made = await asyncio.gather(*(on_side(service, partial(work, result)) for result in stale))
     files = dict(zip((id(result) for result in stale), made, strict=True))
     return [files.get(id(result), result.thumb) for result in results]
 
@@ -75,20 +66,20 @@ async def _behind(service: Service, look: Look) -> Any:
     return await service.decode(look.filled) if isinstance(look.filled, Upload) else look.filled
 
 
-async def _on_side(service: Service, work: Callable[[], T]) -> T:
+async def on_side(service: Service, work: Callable[[], T]) -> T:
+    """Run a function on one of the threads for work that needs no model."""
     return await asyncio.wrap_future(service.side.submit(work))
 
 
-def _opened(service: Service, result: Result) -> Image.Image:
-    if not result.source.is_file():
-        raise ForegroundError(gone(result.name))
-    if not service.disk.make_room():
-        raise ForegroundError(FULL)
-    return Image.open(result.source)
+def kept(service: Service, result: Result) -> tuple[Image.Image, Image.Image]:
+    """Return a result's image and its mask, both at preview size.
 
-
-def _mask(service: Service, result: Result) -> Image.Image:
-    mask = service.masks.preview(result.key)
-    if mask is None:
-        raise ForegroundError(gone(result.name))
-    return to_mask(mask)
+    Raises:
+        ForegroundError: They have been deleted.
+    """
+    with suppress(FileNotFoundError):
+        if (mask := service.masks.preview(result.key)) is not None:
+            with Image.open(result.source) as image:
+                image.load()
+            return image, to_mask(mask)
+    raise ForegroundError(gone(result.name))

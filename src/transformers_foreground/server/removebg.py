@@ -1,4 +1,4 @@
-"""`POST /v1.0/removebg`: remove.bg's fields, headers and errors, so that its clients need another address alone.
+"""`POST /v1.0/removebg`, with remove.bg's fields, headers and errors: its clients need only another address.
 
 Reference: https://www.remove.bg/api
 """
@@ -17,34 +17,33 @@ from fastapi.responses import JSONResponse, Response
 from transformers_foreground.compositing.backgrounds import colour_of
 from transformers_foreground.errors import UnsupportedOptionError
 from transformers_foreground.server.decoding import Upload
-from transformers_foreground.server.fields import fields_of, length, one_of, only, text, truth, upload
+from transformers_foreground.server.fields import described, fields_of, length, one_of, only, text, truth, upload
 from transformers_foreground.server.service import Service
-from transformers_foreground.server.wanted import Answer, Wanted, fetched
+from transformers_foreground.server.wanted import Answer, Wanted, fetch_image
 
-FIELDS: Final = {
+_FIELDS: Final = {
     "image_file": "The image, as a file. Give this, image_file_b64 or image_url.",
     "image_file_b64": "The image, in base64.",
     "image_url": "The image's address, on the public internet.",
-    "size": "Pixels of the result at most: preview, small or regular 0.25 million; medium 1.5; hd 4; 4k 10; 50MP 50; "
-    "auto and full, the default: as the image.",
-    "format": "auto (PNG where anything is transparent, else JPEG), png, jpg or webp.",
+    "size": "Most megapixels of the result: preview, small and regular 0.25; medium 1.5; hd 4; 4k 10; 50MP 50. "
+    "auto (the default) and full keep the image's size.",
+    "format": "auto (PNG if anything is transparent, else JPEG), png, jpg or webp.",
     "channels": "rgba, or alpha for the mask alone.",
     "bg_color": "Colour of the background: a name, or hexadecimal with or without #.",
     "bg_image_file": "Background image, as a file.",
     "crop": "true: crop to the foreground.",
-    "crop_margin": "Room around what is cropped: pixels (30px), or a percentage of its longer side (10%).",
-    "roi": "Where the foreground is: x1 y1 x2 y2, in pixels or percent (0% 0% 100% 100%).",
-    "add_shadow": "true: lay a soft shadow below the foreground.",
+    "crop_margin": "With crop: room around the foreground, in pixels (30px) or percent of its longer side (10%).",
+    "roi": "The box that may hold foreground: x1 y1 x2 y2, in pixels or percent (0% 0% 100% 100%).",
+    "add_shadow": "true: add a soft shadow below the foreground.",
 }
-REFUSED: Final = {
+_REFUSED: Final = {
     "bg_image_url": "send the image as bg_image_file",
     "type": "one model is for all kinds of images",
     "type_level": "images are not classified",
-    "scale": "the foreground keeps its size; crop_margin gives room",
+    "scale": "the foreground keeps its size; crop_margin adds room around it",
     "position": "the foreground keeps its place",
     "semitransparency": "soft edges are always kept",
-    "shadow_type": "there is one kind of shadow",
-    "shadow_opacity": "there is one kind of shadow",
+    **dict.fromkeys(("shadow_type", "shadow_opacity"), "there is one kind of shadow, add_shadow"),
 }
 _SIZES: Final = {
     **dict.fromkeys(("auto", "full"), None),
@@ -56,30 +55,27 @@ _HEX: Final = re.compile(r"#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})")
 
 def add_routes(router: APIRouter, handled: Callable[..., Any]) -> None:
     """Add the route to the API."""
-    properties = {name: {"type": "string", "description": about} for name, about in FIELDS.items()}
-    for name in ("image_file", "bg_image_file"):
-        properties[name]["format"] = "binary"
-    body = {"content": {"multipart/form-data": {"schema": {"type": "object", "properties": properties}}}}
     router.add_api_route(
         "/v1.0/removebg",
-        handled(wanted, answer),
+        handled(_parse, _answer),
         methods=["POST"],
         response_class=Response,
         summary="Remove the background of an image, for clients of remove.bg",
-        description="The answer is the image; with the header Accept: application/json it is JSON. Errors are JSON.",
-        openapi_extra={"requestBody": body},
+        description="The answer is an image; with the header Accept: application/json it is JSON. Errors are JSON.",
+        openapi_extra={"requestBody": described(_FIELDS, ["image_file", "bg_image_file"])},
         name="removebg",
     )
 
 
-async def wanted(request: Request, service: Service) -> Wanted:
+async def _parse(request: Request, service: Service) -> Wanted:
     """Read a call.
 
     Raises:
-        ForegroundError: A field has a value that it cannot have, or is none here, or the image cannot be fetched.
+        UnsupportedOptionError: A field is not supported, or has a wrong value.
+        ImageError: The image cannot be downloaded.
     """
     fields = await fields_of(request, service.settings.max_bytes)
-    only(fields, FIELDS, REFUSED)
+    only(fields, _FIELDS, _REFUSED)
     crop = truth(fields, "crop")
     options: dict[str, Any] = {"crop": crop, "shadow": truth(fields, "add_shadow")}
     if margin := text(fields, "crop_margin"):
@@ -96,8 +92,8 @@ async def wanted(request: Request, service: Service) -> Wanted:
     )
 
 
-def answer(request: Request, made: Answer) -> Response:
-    """Answer with an image, or with JSON for who asks for that."""
+def _answer(request: Request, made: Answer) -> Response:
+    """Answer with an image, or with JSON if the call accepts that."""
     left, top, width, height = made.box
     headers = {
         "X-Width": str(made.width),
@@ -111,7 +107,10 @@ def answer(request: Request, made: Answer) -> Response:
     if "application/json" in request.headers.get("accept", ""):
         data = {
             "result_b64": base64.b64encode(made.data).decode(),
-            **{"foreground_left": left, "foreground_top": top, "foreground_width": width, "foreground_height": height},
+            "foreground_left": left,
+            "foreground_top": top,
+            "foreground_width": width,
+            "foreground_height": height,
         }
         return JSONResponse({"data": data}, headers=headers)
     return Response(made.data, media_type=made.media_type, headers=headers)
@@ -123,17 +122,17 @@ async def _image(fields: Mapping[str, Any], service: Service) -> Upload:
         which = f"give one of {', '.join(given)}" if given else "give image_file, image_file_b64 or image_url"
         raise UnsupportedOptionError(f"{'More than one' if given else 'No'} image: {which}.")
     if given == ["image_url"]:
-        return await fetched(text(fields, "image_url"), service)
+        return await fetch_image(text(fields, "image_url"), service)
     file = fields[given[0]]
     if given == ["image_file"] and (file := upload(fields, "image_file")):
         return file
-    if isinstance(file, Upload):  # as clients that have a file send it
+    if isinstance(file, Upload):  # some clients send base64 as a file
         file = file.data.decode("ascii", "replace")
     packed = "".join(re.sub(r"^\s*data:[^,]{0,100},", "", file).split())  # programs write it in lines
     try:
         return Upload("image_file_b64", data=base64.b64decode(packed, validate=True))
     except (binascii.Error, ValueError) as error:
-        raise UnsupportedOptionError("image_file_b64 is no base64.") from error
+        raise UnsupportedOptionError("image_file_b64 is not base64.") from error
 
 
 def _background(fields: Mapping[str, Any]) -> Any:
@@ -168,7 +167,7 @@ def _region(roi: str) -> Callable[[int, int], tuple[int, int, int, int]]:
             for (number, percent), end in zip(sides, ends, strict=True)
         )
         if x1 >= x2 or y1 >= y2:
-            raise UnsupportedOptionError(f"roi={roi[:80]!r} has nothing of this image of {width}x{height} pixels.")
+            raise UnsupportedOptionError(f"roi={roi[:80]!r} is empty in this image of {width}x{height} pixels.")
         return x1, y1, x2 - x1, y2 - y1
 
     return region

@@ -1,4 +1,4 @@
-"""Results: their names, and previews of them as files."""
+"""Results: their names, and their previews as files."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from transformers_foreground.server.decoding import Upload
 from transformers_foreground.server.looks import SUFFIXES, Look
 from transformers_foreground.server.masks import Key
 
-_THUMB: Final = 320  # pixels at the longer side
-_LONGEST: Final = 80  # characters
+_THUMB: Final = 320  # pixels on the longer side
+_LONGEST: Final = 80  # characters of a file's stem
 _LONGEST_BYTES: Final = 200  # most file systems allow 255 for a whole name
 _RESERVED: Final = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # device names on Windows
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of an image.
+    """A cut-out on the page.
 
     Attributes:
         upload: The image.
         model: Id of the model that cut it out.
         dtype: The model's dtype.
-        stem: What its cut-out is called, without an ending; no other result of the request has the same.
-        source: The image, shrunk, a file.
-        before: Preview of the image, framed as the next one, a file.
-        after: Preview of the cut-out, a file.
-        thumb: A smaller one.
-        look: What these look like.
+        stem: Stem of the cut-out's file name, unique within the request.
+        source: File of the image, shrunk to preview size.
+        before: File of the image, cropped as the cut-out is.
+        after: File of the cut-out, of the same size.
+        thumb: File of the cut-out, smaller.
+        look: The look of these files.
         doubt: How unsure the model is of the mask, in [0, 1].
-        edit: Name of a touch-up of the mask; none for the model's own.
+        edit: Name of the touched-up mask; empty for the model's own.
     """
 
     upload: Upload
@@ -63,34 +63,34 @@ class Result:
 
     @property
     def key(self) -> Key:
-        """What its mask is kept as."""
+        """The key of its mask in `Masks`."""
         assert self.upload.path
         return self.upload.path, self.model, self.dtype, self.edit
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether somebody should look at it before it is used."""
+        """Whether somebody should check the cut-out before it is used."""
         return self.doubt > HIGH
 
     def file_name(self, look: Look) -> str:
-        """Name its cut-out."""
+        """Name the cut-out's file for a download."""
         return f"{self.stem}.cutout.{SUFFIXES[look.kind]}"
 
     def files(self) -> list[Path]:
-        """List its previews."""
+        """List the preview files."""
         return list(dict.fromkeys([self.source, self.before, self.after, self.thumb]))
 
 
 def gone(name: str) -> str:
-    """Say that an image is not there any more."""
+    """Say that an image has been deleted."""
     return f"{name} has left the server, which deletes images after a while. Give it again, and press the button."
 
 
 def clean_stem(name: str) -> str:
-    """Return a file name's stem with nothing in it that could name another folder, a device or an option.
+    """Return a file name's stem without anything that could name another folder, a device or an option.
 
     Args:
-        name: What the visitor's browser or program says; it may be anything.
+        name: The name that a browser or program sent; it may be any text.
     """
     last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
     stem = last.rpartition(".")[0] or last
@@ -101,12 +101,12 @@ def clean_stem(name: str) -> str:
 
 
 def unique_stems(names: Sequence[str]) -> list[str]:
-    """Name the cut-outs of several images: a number follows where two would be the same."""
+    """Return a clean stem for each name; where two would be equal, a number is added."""
     taken: set[str] = set()
     result = []
     for stem in map(clean_stem, names):
         number, unique = 1, stem
-        while unique.casefold() in taken:  # some file systems do not tell "A" from "a"
+        while unique.casefold() in taken:  # to some file systems "A" and "a" are the same
             number += 1
             unique = f"{stem}-{number}"
         taken.add(unique.casefold())
@@ -115,20 +115,20 @@ def unique_stems(names: Sequence[str]) -> list[str]:
 
 
 def write_source(file: Path, before: Image.Image) -> Image.Image:
-    """Write an image that is shrunk, and return it as it will be read again."""
+    """Write an image of preview size as JPEG, and return it as later previews will read it."""
     write_whole(file, encode(before, "jpeg", quality=90))
     return Image.open(file)
 
 
 def with_previews(result: Result, before: Image.Image, mask: Image.Image, look: Look, behind: Any) -> Result:
-    """Write previews of a cut-out beside those that are there, which a page may be showing.
+    """Write new previews. The old ones stay: a page may be showing them.
 
     Args:
-        result: The cut-out.
-        before: The image, shrunk.
-        mask: Its mask, of that size.
-        look: What the cut-out shall look like.
-        behind: Its background: what `cutout` takes.
+        result: The result.
+        before: Its image at preview size.
+        mask: Its mask, mode "L", of that size.
+        look: The new look.
+        behind: `look.filled`, decoded if it is an image.
     """
     whole, framed = look.preview(before, mask, behind), look.before(before, mask)
     small = whole.copy()
@@ -144,15 +144,14 @@ def with_previews(result: Result, before: Image.Image, mask: Image.Image, look: 
 
 
 def write_thumb(result: Result, before: Image.Image, mask: Image.Image, look: Look, behind: Any) -> Path:
-    """Write the thumbnail of a cut-out anew; the arguments are those of `with_previews`."""
-    size = before.width, before.height
+    """Write a new thumbnail; the arguments are those of `with_previews`."""
     before.thumbnail((_THUMB, _THUMB))
-    small = mask.resize(before.size) if before.size != size else mask
-    return _written(look.preview(before, small, behind, quick=True), result.source.parent, "thumb")
+    small = look.preview(before, mask.resize(before.size), behind, quick=True)
+    return _written(small, result.source.parent, "thumb")
 
 
 def _written(image: Image.Image, folder: Path, name: str) -> Path:
-    """Write a preview: JPEG is quickest, and WebP where it is transparent."""
+    """Write a preview: as JPEG, which is quickest, or as WebP if it is transparent."""
     kind, options = ("jpeg", {"quality": 90}) if image.mode == "RGB" else ("webp", {"quality": 85, "method": 0})
     buffer = io.BytesIO()
     image.save(buffer, kind, icc_profile=image.info.get("icc_profile"), **options)

@@ -1,11 +1,11 @@
-"""What one request does: images in, results out. It knows nothing of the page."""
+"""What the server does for one request: images in, results out. It knows nothing of the page."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from transformers_foreground.errors import ForegroundError, UnsupportedOptionError
@@ -22,23 +21,23 @@ from transformers_foreground.images.alpha import to_mask
 from transformers_foreground.images.decode import DecodedImage
 from transformers_foreground.images.memory import memory_of
 from transformers_foreground.runtime.doubt import doubt
-from transformers_foreground.runtime.queue import Queue, Steps
+from transformers_foreground.runtime.queue import Queue
 from transformers_foreground.segmenter import Foreground, Segmenter
 from transformers_foreground.server.choices import AUTO, Choice, choice_of, offered
 from transformers_foreground.server.decoding import QUICK_PIXELS, Decoders, Turn, Upload, reduced
-from transformers_foreground.server.disk import FULL, Disk
+from transformers_foreground.server.disk import Disk
 from transformers_foreground.server.fetching import OpenModels
 from transformers_foreground.server.looks import Look
 from transformers_foreground.server.masks import Key, Masks, shrunk
-from transformers_foreground.server.progress import Failure, Note, Settings
+from transformers_foreground.server.progress import BusyError, Failure, Note, Settings
 from transformers_foreground.server.results import Result, gone, unique_stems, with_previews, write_source
 
 MAX_IMAGES: Final = 100  # of one request, and of one upload
 TOO_MANY: Final = f"Send at most {MAX_IMAGES} images at once, or use the command: foreground photos/ -o out/"
 _WORKERS: Final = 2
-_LARGE: Final = QUICK_PIXELS  # from here on one at a time, so that large images never take both workers
-_AT_ONCE: Final = 2  # images of one request: one before the model while another is decoded; so that visitors take turns
-_TICK: Final = 0.5  # seconds between two notes on how far something is, for a few requests
+_LARGE: Final = QUICK_PIXELS  # images of more pixels are cut out one at a time, so that one worker is left for others
+_AT_ONCE: Final = 2  # images of one request: one is decoded while the model runs on another; so requests take turns
+_TICK: Final = 0.5  # seconds between two notes of a request, while there are a few requests
 _A_FEW: Final = 5
 
 _NO_PLANE: Final = np.empty((0, 0), np.float32)
@@ -46,29 +45,17 @@ _NO_PLANE: Final = np.empty((0, 0), np.float32)
 T = TypeVar("T")
 
 
-class BusyError(ForegroundError):
-    """The server does as much as it can. Try again later."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """A decoded image, and which of its request it is."""
-
-    number: int
-    image: DecodedImage
-
-
 @dataclass(eq=False)
 class Service:
-    """Models that are open, and the queue before them in which all visitors take turns.
+    """Open models, and one queue before them in which all requests take turns.
 
     Attributes:
         settings: What the server was started with.
-        folder: Where results go.
+        folder: Where results are written.
         choices: The models to choose from.
-        disk: What is in the folder, and its limit.
-        masks: Those of images that were cut out.
-        side: Threads for what needs no model.
+        disk: Limits what is in the folder.
+        masks: Masks of images that were cut out.
+        side: Threads for work that needs no model.
     """
 
     settings: Settings
@@ -92,7 +79,7 @@ class Service:
         self.choices = offered(s.model, s.dtype, local_files_only=s.local_files_only)
 
     def close(self) -> None:
-        """Take no images any more; those that wait get an error."""
+        """Take no more images. Those that wait get an error."""
         self._decoders.close()
         self.side.shutdown(wait=False, cancel_futures=True)
         self._queue.close()
@@ -103,16 +90,16 @@ class Service:
         """Cut out images, keep their masks, and write previews.
 
         Args:
-            uploads: The images, which are files.
+            uploads: The images.
             model: As for `run`.
             dtype: As for `run`.
-            look: What the cut-outs shall look like.
+            look: The look of the cut-outs.
 
         Yields:
             As `run`.
 
         Raises:
-            ForegroundError: As `run` says, or the background cannot be read.
+            ForegroundError: As for `run`; or the background cannot be read.
         """
         look = look or Look()
         model, dtype = self._chosen(model, dtype)
@@ -121,8 +108,7 @@ class Service:
         behind: Any = look.filled
 
         def then(number: int, foreground: Foreground) -> Result:
-            if not self.disk.make_room():
-                raise ForegroundError(FULL)
+            self.disk.need_room()
             image, upload, file = foreground.image, uploads[number], folder / f"{number}.jpeg"
             result = Result(upload, model, dtype, stems[number], file, file, file, file, look)
             whole = Image.fromarray(image.in_own_space())
@@ -148,21 +134,21 @@ class Service:
         dtype: str = "",
         edit: str = "",
     ) -> AsyncGenerator[Note | T | Failure, None]:
-        """Run a model on images. It is loaded with the first request, and downloaded if need be.
+        """Run a model on images. The first request that needs a model loads it, and downloads it if need be.
 
         Args:
             uploads: The images.
-            then: Makes the result of an image, given its number and its foreground, on another thread.
+            then: Makes an image's result from its number and its foreground. It runs on another thread.
             model: Id of a model on offer; empty for the server's own.
             dtype: One of its dtypes; empty for the server's own, or `"auto"`.
-            edit: Name of a touch-up, which takes the place of the model's mask.
+            edit: Name of a touched-up mask to use instead of the model's.
 
         Yields:
-            How far it is, again and again, and each image's result or failure, in their order.
+            Notes on the progress, and each image's result or failure, in the images' order.
 
         Raises:
             BusyError: Too many requests are under way.
-            ForegroundError: Nothing can be done: no images or too many, no such model on offer, or it cannot be loaded.
+            ForegroundError: There are no images or too many, the model is not on offer, or it cannot be loaded.
         """
         model, dtype = self._chosen(model, dtype)
         if not uploads:
@@ -173,6 +159,7 @@ class Service:
             yield Note("Starting")
             fetch = self._models.get(model, dtype)
             loaded = asyncio.wrap_future(fetch.result)
+            loaded.add_done_callback(_heard)
             while not (await asyncio.wait([loaded], timeout=self._tick))[0]:
                 yield Note(fetch.text, fetch.loaded / fetch.total if fetch.loaded < fetch.total else None)
             keys = [(upload.path, model, dtype, edit) if upload.path else None for upload in uploads]
@@ -187,20 +174,21 @@ class Service:
         return model, dtype
 
     async def decode(self, upload: Upload) -> DecodedImage:
-        """Decode an image that is no model's input, such as a background, and shrink it to `QUICK_PIXELS`.
+        """Decode an image that no model runs on, such as a background, and shrink it to `QUICK_PIXELS`.
 
         Raises:
             ImageError: It cannot be read.
         """
-        image = await asyncio.wrap_future(self._decoders.submit(upload, Turn()))
+        decoded = self._decoders.submit(upload, Turn())
         try:
+            image = await asyncio.wrap_future(decoded)
             return await asyncio.wrap_future(self.side.submit(reduced, image))
         finally:
-            self._decoders.release(image)
+            decoded.add_done_callback(self._released)  # also if it is decoded after the visitor has left
 
     @contextmanager
     def _place(self) -> Iterator[None]:
-        """Count a request while it is under way. All of them are on one event loop, so no lock is needed."""
+        """Count a request while it is under way. All requests are on one event loop, so this needs no lock."""
         if self._requests >= self.settings.queue:
             raise BusyError(
                 f"{self._requests} other requests are under way, as many as this server takes at once. "
@@ -219,19 +207,36 @@ class Service:
         loaded: Segmenter,
         then: Callable[[int, Foreground], T],
     ) -> AsyncGenerator[Note | T | Failure, None]:
-        def kept(job: _Job, foreground: Foreground) -> T:
-            if key := keys[job.number]:
+        def kept(job: tuple[int, DecodedImage], foreground: Foreground) -> T:
+            number = job[0]
+            if key := keys[number]:
                 self.masks.keep(key, foreground.mask, doubt(foreground.plane))
-            return then(job.number, foreground)
-
-        def composed(job: _Job, mask: NDArray[np.uint8]) -> T:
-            return then(job.number, Foreground(job.image, mask, _NO_PLANE, 0.0))
-
-        def one(number: int) -> Coroutine[Any, Any, T]:
-            return self._one(uploads[number], number, keys[number], steps, composed, turn)
+            return then(number, foreground)
 
         turn = Turn()
-        steps = loaded.steps(read=lambda job: job.image, then=kept, weigh=lambda job: memory_of(job.image))
+        steps = loaded.steps(read=lambda job: job[1], then=kept, weigh=lambda job: memory_of(job[1]))
+
+        async def one(number: int) -> T:
+            """Decode an image, and run the model on it unless its mask is kept."""
+            upload, key, task = uploads[number], keys[number], asyncio.current_task()
+            assert task
+            self._under_way[task] = None
+            decoded = self._decoders.submit(upload, turn)
+            try:
+                image = await asyncio.wrap_future(decoded)
+                async with self._large if image.width * image.height > _LARGE else nullcontext():
+                    mask = self.masks.get(key) if key else None
+                    if mask is not None:
+                        work = self.side.submit(then, number, Foreground(image, mask, _NO_PLANE, 0.0))
+                    elif key and key[3]:
+                        raise ForegroundError(gone(upload.name))
+                    else:
+                        work = self._queue.submit((number, image), steps)
+                    return await asyncio.wrap_future(work)
+            finally:
+                del self._under_way[task]
+                decoded.add_done_callback(self._released)
+
         waiting = iter(enumerate(uploads))
         joined: deque[tuple[Upload, asyncio.Task[T]]] = deque()
         done = 0
@@ -251,37 +256,10 @@ class Service:
                     yield task.result()
                 except ForegroundError as error:
                     yield Failure(upload.name, str(error))
-        finally:  # the visitor has left, or pressed "Stop"
+        finally:  # also when the visitor has left, or pressed "Stop"
             for _, task in joined:
                 task.cancel()
-
-    async def _one(
-        self,
-        upload: Upload,
-        number: int,
-        key: Key | None,
-        steps: Steps,
-        composed: Callable[[_Job, NDArray[np.uint8]], T],
-        turn: Turn,
-    ) -> T:
-        """Decode an image and run the model on it, unless its mask is kept."""
-        task: Any = asyncio.current_task()
-        self._under_way[task] = None
-        decoded = self._decoders.submit(upload, turn)
-        try:
-            job = _Job(number, await asyncio.wrap_future(decoded))
-            is_large = job.image.width * job.image.height > _LARGE
-            async with self._large if is_large else nullcontext():
-                mask = self.masks.get(key) if key else None
-                if mask is None and key and key[3]:
-                    raise ForegroundError(gone(upload.name))
-                if mask is None:
-                    result: T = await asyncio.wrap_future(self._queue.submit(job, steps))
-                    return result
-                return await asyncio.wrap_future(self.side.submit(composed, job, mask))
-        finally:
-            del self._under_way[task]
-            decoded.add_done_callback(self._released)
+                task.add_done_callback(_heard)
 
     def _released(self, decoded: Future[DecodedImage]) -> None:
         if not decoded.cancelled() and not decoded.exception():
@@ -289,7 +267,7 @@ class Service:
 
     @property
     def _tick(self) -> float:
-        """Seconds between two notes. Each is work for the server, so that many requests get fewer."""
+        """Seconds between two notes of a request: the more requests there are, the fewer notes each gets."""
         return _TICK * max(1.0, self._requests / _A_FEW)
 
     def _progress(self, task: asyncio.Task[Any], done: int, count: int) -> Note:
@@ -298,3 +276,9 @@ class Service:
         if before:
             text += f"; {before} other{'s' if before > 1 else ''} under way"
         return Note(text, done / count if count > 1 else None)
+
+
+def _heard(future: asyncio.Future[Any]) -> None:
+    """Take a future's error, which asyncio would log if nobody did: the visitor may have left."""
+    if not future.cancelled():
+        future.exception()

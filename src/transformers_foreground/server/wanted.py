@@ -1,12 +1,12 @@
-"""One image for a caller of the HTTP API: what is wanted of it, and the answer."""
+"""One image in full size, for the HTTP API or a download: what is wanted of it, and the answer."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,18 +17,17 @@ from transformers_foreground.compositing.cutout import cutout
 from transformers_foreground.compositing.measures import measures
 from transformers_foreground.errors import ForegroundError, ImageError, UnsupportedOptionError
 from transformers_foreground.images.alpha import to_mask
-from transformers_foreground.images.download import NotPublicError
+from transformers_foreground.images.download import NotPublicError, download
 from transformers_foreground.images.encode import encode
-from transformers_foreground.images.reading import unreadable
-from transformers_foreground.images.remote import download
+from transformers_foreground.images.sources import name_of, unreadable
 from transformers_foreground.segmenter import Foreground
 from transformers_foreground.server.decoding import Upload
-from transformers_foreground.server.progress import Failure, Note
-from transformers_foreground.server.service import BusyError, Service
+from transformers_foreground.server.progress import BusyError, Failure, Note
+from transformers_foreground.server.service import Service
 
 DOWNLOAD_SECONDS: Final = 15.0
 FETCHES: Final = 10  # at once
-# Not the event loop's own threads: servers that answer slowly would hold what all other requests need.
+# Not on the event loop's own threads: slow servers would keep them from all other requests.
 _FETCHERS: Final = ThreadPoolExecutor(FETCHES, "foreground-fetch-image")
 _fetching: Final = set[Future[Any]]()
 _MEDIA: Final = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
@@ -40,20 +39,20 @@ class CallerLeftError(ForegroundError):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a caller wants of one image.
+    """What is wanted of one image.
 
     Attributes:
         image: The image.
         model: Id of a model on offer; empty for the server's own.
         background: As for `cutout`, but an image is an `Upload`.
         options: Other options of `cutout`.
-        mask_only: Give the mask in place of the cut-out.
-        kind: `"png"`, `"webp"` or `"jpeg"`; `"auto"` is PNG where anything is transparent, else JPEG.
-        max_pixels: Shrink the result to about that many pixels.
-        region: Returns what of an image of some width and height may be foreground, as left, top, width, height.
+        mask_only: Answer with the mask instead of the cut-out.
+        kind: `"png"`, `"webp"` or `"jpeg"`; `"auto"` is PNG if anything is transparent, else JPEG.
+        max_pixels: Shrink the result to about this many pixels.
+        region: Given an image's width and height, returns the box that may hold foreground: left, top, width, height.
         dtype: One of the model's dtypes; empty for the server's own.
-        edit: Name of a touch-up of the mask that is kept.
-        longest: Shrink the result to this many pixels at the longer side.
+        edit: Name of the touched-up mask; empty for the model's own.
+        longest: Shrink the result to this many pixels on the longer side.
     """
 
     image: Upload
@@ -71,14 +70,14 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Answer:
-    """An image for a caller.
+    """The image that was wanted.
 
     Attributes:
         data: The encoded image.
         media_type: Its MIME type.
         width: In pixels.
         height: In pixels.
-        box: What is foreground in it: left, top, width, height, in pixels.
+        box: Where its foreground is: left, top, width, height, in pixels.
     """
 
     data: bytes
@@ -88,16 +87,16 @@ class Answer:
     box: tuple[int, int, int, int]
 
 
-async def made(service: Service, wanted: Wanted, left: Callable[[], Any]) -> Answer:
-    """Do what a caller wants.
+async def cut_out(service: Service, wanted: Wanted, has_left: Callable[[], Awaitable[bool]] | None = None) -> Answer:
+    """Cut out one image.
 
     Args:
-        service: What does the work.
+        service: Does the work.
         wanted: What is wanted.
-        left: Whether the caller has left, awaited.
+        has_left: Says whether the caller has left; the work is stopped then. Without it, cancel the task instead.
 
     Raises:
-        ForegroundError: It cannot be done.
+        ForegroundError: It cannot be done, or the caller has left.
     """
     behind = wanted.background
     if isinstance(behind, Upload):
@@ -106,17 +105,15 @@ async def made(service: Service, wanted: Wanted, left: Callable[[], Any]) -> Ans
     def then(_: int, foreground: Foreground) -> Answer:
         return _composed(wanted, foreground, behind)
 
-    async with contextlib.aclosing(
-        service.run([wanted.image], then, wanted.model, wanted.dtype, wanted.edit)
-    ) as outcomes:
+    async with aclosing(service.run([wanted.image], then, wanted.model, wanted.dtype, wanted.edit)) as outcomes:
         async for outcome in outcomes:
             if isinstance(outcome, Failure):
                 raise ImageError(outcome.why)
             if not isinstance(outcome, Note):
                 return outcome
-            if await left():
-                raise CallerLeftError("The caller has left.")
-    raise CallerLeftError("The server is ending.")
+            if has_left and await has_left():
+                break
+    raise CallerLeftError("The caller has left.")
 
 
 def _composed(wanted: Wanted, foreground: Foreground, background: Any) -> Answer:
@@ -137,34 +134,33 @@ def _composed(wanted: Wanted, foreground: Foreground, background: Any) -> Answer
     kind = wanted.kind
     if kind == "auto":
         kind = "png" if result.mode == "RGBA" and alpha.min() < 255 else "jpeg"
-    if kind == "jpeg" and result.mode == "RGBA":  # as remove.bg: white where there is no background
+    if kind == "jpeg" and result.mode == "RGBA":  # JPEG has no transparency: white, as remove.bg does
         result = cutout(image, mask, background="white", **options)
     box = measures(alpha)["box"] or [0, 0, 0, 0]
     return Answer(encode(result, kind), _MEDIA[kind], result.width, result.height, tuple(box))
 
 
-async def fetched(url: str, service: Service) -> Upload:
-    """Fetch an image that a caller named by its address; only from the public internet.
+async def fetch_image(url: str, service: Service) -> Upload:
+    """Download an image from a URL of the public internet.
 
     Raises:
-        BusyError: Too many others are being fetched.
-        ImageError: It cannot be fetched.
-        UnsupportedOptionError: This is no address, or the server opens no connections.
+        BusyError: Too many other images are being downloaded.
+        ImageError: It cannot be downloaded, or the URL is not on the public internet.
+        UnsupportedOptionError: This is no http: or https: URL, or the server was started with `--local-files-only`.
     """
     if not url.lower().startswith(("http://", "https://")):
-        raise UnsupportedOptionError(f"{url[:80]!r} is no http: or https: address.")
+        raise UnsupportedOptionError(f"{url[:80]!r} is not an http: or https: address.")
     if service.settings.local_files_only:
         raise UnsupportedOptionError("This server was started with --local-files-only: send the image's file instead.")
+    name = name_of(url)[:200]
     try:
         if len(_fetching) >= FETCHES:
             raise BusyError(f"{FETCHES} other images are being fetched. Try again in a minute, or send the file.")
-        fetching = _FETCHERS.submit(download, url, DOWNLOAD_SECONDS, service.settings.max_bytes)
+        fetching = _FETCHERS.submit(download, url, name, DOWNLOAD_SECONDS, service.settings.max_bytes)
         _fetching.add(fetching)
         fetching.add_done_callback(_fetching.discard)
-        found = await asyncio.wrap_future(fetching)
+        data = await asyncio.wrap_future(fetching)
     except NotPublicError as error:
-        why = (
-            "it is not on the public internet, and this server fetches from nowhere else; send the image's file instead"
-        )
-        raise unreadable(url[:200], why) from error
-    return Upload(url[:200], data=found["bytes"])
+        why = "it is not on the public internet, and this server reads from nowhere else; send the image's file instead"
+        raise unreadable(name, why) from error
+    return Upload(name, data=data)

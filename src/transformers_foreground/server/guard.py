@@ -1,20 +1,23 @@
-"""A shell around Gradio's server: only what the page needs is served, to whom it is for, and nothing from elsewhere."""
+"""A guard around the server: it serves only what the page and the API need, and only to those whom it is for."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from transformers_foreground.server.asgi import App, Message, Receive, Scope, Send, header, is_api, refuse
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from transformers_foreground.server.asgi import is_api, refuse
 from transformers_foreground.server.callers import Names, is_from_elsewhere
 from transformers_foreground.server.disk import Disk
-from transformers_foreground.server.intake import Intake, Whole
+from transformers_foreground.server.upload_limits import SmallEnough, UploadLimits
 
-MAX_CALL: Final = 300_000  # bytes of a call, which names images; they are uploaded apart from it
+MAX_CALL: Final = 300_000  # bytes of a call of the page, which names images that were uploaded before
 CALL_SECONDS: Final = 30
 _PAGES: Final = 16
 _ADDRESS: Final = (b"host", b"x-forwarded-host", b"x-forwarded-proto", b"x-gradio-server")
@@ -28,7 +31,7 @@ _SERVED: Final = re.compile(
     r"|run/predict|theme\.css|file=.+)"
 )
 _HEADERS: Final = {
-    # Gradio's page has scripts and styles in it, and makes functions of text.
+    # Gradio's page has inline scripts and styles, and makes functions from text.
     "Content-Security-Policy": (
         "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
         "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
@@ -39,9 +42,9 @@ _HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-DNS-Prefetch-Control": "off",
 }
-# Whatever a visitor uploads, nothing in it runs as a part of the page.
+# Nothing in a file that a visitor uploads may run as a part of the page.
 _FILE_HEADERS: Final = {**_HEADERS, "Content-Security-Policy": "default-src 'none'; sandbox"}
-# What Gradio's index.html has for link previews (with images from GitHub), for frames and for installing the page.
+# Parts of Gradio's index.html for link previews (with images from GitHub), for frames and for installing the page.
 _STRAY: Final = re.compile(
     rb"<meta\s+(?:property|name)=\"(?:og|twitter):[^>]*>"
     rb"|<link rel=\"manifest\"[^>]*>"
@@ -49,22 +52,22 @@ _STRAY: Final = re.compile(
 )
 
 
-class Private:
-    """An ASGI application around another.
+class Guard:
+    """An ASGI application that passes another one only the requests that it should get.
 
     Args:
-        app: The other.
-        names: By which the server may be called.
-        disk: Where uploads and results are, and no other file that is served by its path.
-        max_bytes: Size of an image's file.
+        app: The other application.
+        names: Host names that the server answers to.
+        disk: Where uploads and results are. No other file is served by its path.
+        max_bytes: Largest file of an image.
     """
 
-    def __init__(self, app: App, names: Names, disk: Disk, max_bytes: int) -> None:
-        self._max_call = 3 * max_bytes + MAX_CALL  # an image in base64, another as its background, and some words
+    def __init__(self, app: ASGIApp, names: Names, disk: Disk, max_bytes: int) -> None:
+        self._max_api_call = 3 * max_bytes + MAX_CALL  # an image in base64, another as its background, and some words
         self._app = app
         self._names = names
         self._folder = disk.folder
-        self._intake = Intake(disk)
+        self._limits = UploadLimits(disk)
         self._pages: dict[tuple[tuple[bytes, bytes], ...], tuple[Message, Message]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,47 +75,47 @@ class Private:
             await self._app(scope, receive, send)
             return
         path, method = scope["path"], scope["method"]
-        if not self._names.has(header(scope, b"host") or ""):
-            why = f"This server is called {self._names}. For another name, start it with --server-name NAME."
-            await refuse(scope, send, 421, why)
+        if not self._names.has(Headers(scope=scope).get("host", "")):
+            why = f"This server answers to the name {self._names}. To add a name, start it with --server-name NAME."
+            await refuse(scope, receive, send, 421, why)
         elif method not in ("GET", "HEAD", "POST") or is_from_elsewhere(scope):
-            await refuse(scope, send, 403, "This server is not for other sites' pages.")
+            await refuse(scope, receive, send, 403, "This server is not for pages of other sites.")
         elif not _SERVED.fullmatch(path) or (path.startswith(_FILE) and not self._is_ours(path.removeprefix(_FILE))):
-            await refuse(scope, send, 404, "There is nothing here.")
+            await refuse(scope, receive, send, 404, "There is nothing here.")
         elif path == "/" and method == "GET":
             await self._page(_plain(scope), receive, send)
         elif method == "POST" and is_api(scope):
-            await self._intake.take(self._pass, scope, receive, send, Whole(self._max_call))
+            await self._limits.take(self._pass, scope, receive, send, SmallEnough(self._max_api_call))
         elif method != "POST":
             await self._pass(_plain(scope), receive, send)
         elif path == _UPLOAD:
-            await self._intake(self._pass, scope, receive, send)
+            await self._limits.files(self._pass, scope, receive, send)
         else:
             await self._call(scope, receive, send)
 
     def _is_ours(self, path: str) -> bool:
-        """Whether a path is that of an upload or a result: each is in a folder whose name nobody can guess."""
+        """Whether a path is that of an upload or a result. Each is in a folder whose name nobody can guess."""
         try:
             return len(Path(path).resolve().relative_to(self._folder).parts) == 2
-        except (ValueError, OSError):  # not in the folder; or a path that none can be
+        except (ValueError, OSError):  # elsewhere, or not a possible path
             return False
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a call on if it is small, and names no image that the server would have to fetch from elsewhere."""
+        """Pass on a call of the page, if it is small and names no image at a URL, which Gradio would download."""
         try:
             body = await asyncio.wait_for(_body(receive), CALL_SECONDS)
         except TimeoutError:
-            await refuse(scope, send, 408, "This call is too slow.")
+            await refuse(scope, receive, send, 408, "This call is too slow. Try again.")
             return
         if body is None:
             return
         if len(body) > MAX_CALL:
-            await refuse(scope, send, 413, "This call is too large. Upload images instead of sending them in it.")
+            why = "This call is too large. Upload images instead of sending them in it."
+            await refuse(scope, receive, send, 413, why)
             return
         if _names_url(body):
-            await refuse(
-                scope, send, 400, "This server fetches nothing from elsewhere. Upload the image's file instead."
-            )
+            why = "This server downloads no images for the page. Upload the image's file instead."
+            await refuse(scope, receive, send, 400, why)
             return
         whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -130,7 +133,7 @@ class Private:
         await self._app(scope, receive, guarded)
 
     async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Give the page itself. It is made once for each address that it is called by, since that is written in it."""
+        """Send the page. It is made once for each address that it is called by: Gradio writes the address in it."""
         called = tuple(h for h in scope["headers"] if h[0].lower() in _ADDRESS)
         answer = self._pages.get(called)
         if answer is None:
@@ -152,29 +155,26 @@ class Private:
             elif message["type"] == "http.response.body":
                 page.extend(message.get("body", b""))
 
-        # Compressed, it could not be changed.
+        # Not compressed, so that it can be changed.
         plain = [h for h in scope["headers"] if h[0].lower() != b"accept-encoding"]
         await self._app({**scope, "headers": plain}, receive, kept)
         body = _STRAY.sub(b"", bytes(page))
-        return _with(start[0], {**_HEADERS, "Content-Length": str(len(body))}), {
-            "type": "http.response.body",
-            "body": body,
-        }
+        headers = {**_HEADERS, "Content-Length": str(len(body))}
+        return _with(start[0], headers), {"type": "http.response.body", "body": body}
 
 
-def _with(message: Message, headers: dict[str, str]) -> Message:
-    """Return the start of an answer with other headers."""
-    added = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    names = {name for name, _ in added}
-    kept = [header for header in message["headers"] if header[0].lower() not in names]
-    return {**message, "headers": [*kept, *added]}
+def _with(start: Message, headers: Mapping[str, str]) -> Message:
+    """Return the start of an answer with these headers added or replaced."""
+    changed = MutableHeaders(raw=list(start["headers"]))
+    changed.update(headers)
+    return {**start, "headers": changed.raw}
 
 
 def _plain(scope: Scope) -> Scope:
-    """Return a request without what Gradio should not be asked.
+    """Return a request without parts that Gradio should not see.
 
-    The page's query may name a state of the page to restore, and that may be a file which somebody uploaded. Of ranges
-    Gradio understands only the simplest, and fails on others.
+    The page's query can name a saved state of the page, and that could be a file which somebody uploaded. Ranges of
+    files are dropped because Gradio fails on all but the simplest.
     """
     if scope["path"].startswith(_FILE):
         return {**scope, "headers": [h for h in scope["headers"] if h[0].lower() != b"range"]}
@@ -194,7 +194,7 @@ async def _body(receive: Receive) -> bytes | None:
 
 
 def _names_url(body: bytes) -> bool:
-    """Whether a call has a file whose path is an address: Gradio would fetch it."""
+    """Whether a call has a file whose path is a URL."""
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):  # Gradio says what is wrong with it

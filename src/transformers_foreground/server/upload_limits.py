@@ -1,4 +1,4 @@
-"""Uploads on their way in: how many, how large and how slow they may be. Gradio takes them apart, and writes them."""
+"""Limits on uploads as they arrive: how many, how large and how slow. Gradio and FastAPI parse and store them."""
 
 from __future__ import annotations
 
@@ -9,39 +9,42 @@ from typing import Final
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from transformers_foreground.server.asgi import App, Message, Receive, Scope, Send, header, refuse
+from transformers_foreground.server.asgi import refuse
 from transformers_foreground.server.disk import FULL, Disk
 from transformers_foreground.server.service import MAX_IMAGES, TOO_MANY
 
 AT_ONCE: Final = 32  # uploads
-IN_MEMORY: Final = 1_000_000_000  # bytes of calls of the API, whose images are in memory until they are answered
+IN_MEMORY: Final = 1_000_000_000  # bytes of calls of the API, whose images stay in memory until they are answered
 IDLE_SECONDS: Final = 30  # from one piece of an upload to the next
 SLOWEST: Final = 10_000  # bytes a second, on average, after the first `IDLE_SECONDS`
 
-
-_BUSY: Final = "Other images fill the memory that this server has for them. Try again in a minute."
+_BUSY: Final = "The memory that this server has for images is full. Try again in a minute."
+_NO_UPLOAD: Final = "This is not an upload of files. Send multipart/form-data."
 
 
 class Refused(MultiPartException):
-    """An upload is not taken. Gradio's parser deletes what it has of one when it meets an error of this kind."""
+    """An upload is refused. The base class makes Gradio's parser delete what it has written."""
 
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
         self.status = status
 
 
-class Parts:
-    """Looks at the parts of an upload as they come by. Gradio would keep all that is no file in memory.
+class FilesAlone:
+    """Checks that an upload for the page has nothing but files in it: Gradio would keep anything else in memory.
 
     Args:
-        boundary: What stands between the parts.
+        boundary: The boundary between its parts.
     """
 
     def __init__(self, boundary: bytes) -> None:
         self._count = 0
         self._name = b""
+        self._value = b""
         self._disposition = b""
         self._parser = MultipartParser(
             boundary,
@@ -55,7 +58,7 @@ class Parts:
         )
 
     def write(self, data: bytes) -> None:
-        """Look at the next piece.
+        """Check the next piece.
 
         Raises:
             Refused: There are too many files, or other things than files.
@@ -63,7 +66,7 @@ class Parts:
         try:
             self._parser.write(data)
         except FormParserError as error:
-            raise Refused(400, "This is no upload of files.") from error
+            raise Refused(400, _NO_UPLOAD) from error
 
     def _begin(self) -> None:
         self._count += 1
@@ -75,20 +78,23 @@ class Parts:
         self._name += data[start:end]
 
     def _add_value(self, data: bytes, start: int, end: int) -> None:
-        if self._name.lower() == b"content-disposition":
-            self._disposition += data[start:end]
+        self._value += data[start:end]
 
     def _end_header(self) -> None:
-        self._name = b""
+        if self._name.lower() == b"content-disposition":
+            if self._disposition:  # Gradio would take the last one
+                raise Refused(400, "A part of this upload has two Content-Disposition headers.")
+            self._disposition = self._value
+        self._name = self._value = b""
 
     def _check(self) -> None:
         options = parse_options_header(self._disposition)[1]
         if options.get(b"name") != b"files" or b"filename" not in options:
-            raise Refused(400, "This upload has something else than files in it.")
+            raise Refused(400, "This upload has something else than files in it. Send files alone, each named files.")
 
 
-class Whole:
-    """Looks at the size of a call as it comes by.
+class SmallEnough:
+    """Checks that a call of the API, which FastAPI keeps in memory, is not too large.
 
     Args:
         limit: Bytes that it may have.
@@ -99,7 +105,7 @@ class Whole:
         self._limit = limit
 
     def write(self, data: bytes) -> None:
-        """Look at the next piece.
+        """Check the next piece.
 
         Raises:
             Refused: There are too many bytes.
@@ -110,76 +116,85 @@ class Whole:
 
 
 @dataclass(eq=False)
-class Intake:
-    """Passes uploads on to Gradio, as long as they keep to the limits. All of them are on one event loop.
+class UploadLimits:
+    """Passes uploads and calls of the API on while they keep to the limits. Use it on one event loop alone.
 
     Attributes:
-        disk: Where they go.
+        disk: Where uploads are written.
     """
 
     disk: Disk
     _under_way: int = 0
     _in_memory: int = 0
 
-    async def __call__(self, app: App, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take one upload for the page."""
-        boundary = parse_options_header(header(scope, b"content-type"))[1].get(b"boundary")
+    async def files(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on an upload of files for the page."""
+        boundary = parse_options_header(Headers(scope=scope).get("content-type"))[1].get(b"boundary")
         if not boundary:
-            await refuse(scope, send, 400, "This is no upload of files.")
+            await refuse(scope, receive, send, 400, _NO_UPLOAD)
         else:
-            await self.take(app, scope, receive, send, Parts(boundary))
+            await self.take(app, scope, receive, send, FilesAlone(boundary))
 
-    async def take(self, app: App, scope: Scope, receive: Receive, send: Send, parts: Parts | Whole) -> None:
-        """Pass a request on while its body keeps to the limits.
+    async def take(
+        self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, check: FilesAlone | SmallEnough
+    ) -> None:
+        """Pass a request on while its body passes a check, and there is room for it.
 
         Args:
-            app: What it is for.
+            app: The application that the request is for.
             scope: The request.
-            receive: Its body.
-            send: Its answer.
-            parts: Looks at the body.
+            receive: Gives its body.
+            send: Takes its answer.
+            check: Checks the body.
         """
-        announced = int(header(scope, b"content-length") or 0)
+        announced = int(Headers(scope=scope).get("content-length") or 0)
         if self._under_way >= AT_ONCE:
-            await refuse(scope, send, 503, f"{AT_ONCE} other uploads are under way. Try again in a minute.")
-        elif isinstance(parts, Whole) and self._in_memory + announced > IN_MEMORY:
-            await refuse(scope, send, 503, _BUSY)
+            text = f"{AT_ONCE} other uploads are under way. Try again in a minute."
+            await refuse(scope, receive, send, 503, text)
+        elif isinstance(check, SmallEnough) and self._in_memory + announced > IN_MEMORY:
+            await refuse(scope, receive, send, 503, _BUSY)
         elif not await asyncio.to_thread(self.disk.make_room, announced):
-            await refuse(scope, send, 507, FULL)
+            await refuse(scope, receive, send, 507, FULL)
         else:
             self._under_way += 1
             try:
-                await self._pass(app, scope, receive, send, announced, parts)
+                await self._pass(app, scope, receive, send, announced, check)
             finally:
                 self._under_way -= 1
 
     async def _pass(
-        self, app: App, scope: Scope, receive: Receive, send: Send, announced: int, parts: Parts | Whole
+        self,
+        app: ASGIApp,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        announced: int,
+        check: FilesAlone | SmallEnough,
     ) -> None:
-        started, received, taken, ended, status = time.monotonic(), 0, announced, False, 500
+        started, received, counted, ended, status = time.monotonic(), 0, announced, False, 500
         refusal: Refused | None = None
-        self._take(taken, parts)
+        self._count(counted, check)
 
         async def next_piece() -> Message:
-            nonlocal received, taken, ended
+            nonlocal received, counted, ended
             if ended:
                 return await receive()
             late = started + IDLE_SECONDS + received / SLOWEST - time.monotonic()
             try:
                 message = await asyncio.wait_for(receive(), max(0.001, min(IDLE_SECONDS, late)))
             except TimeoutError as error:
-                raise Refused(408, "This upload is too slow.") from error
+                raise Refused(408, "This upload is too slow. Try again, or send smaller files.") from error
             if message["type"] != "http.request":
                 raise Refused(400, "The visitor has left.")
             received, ended = received + len(message.get("body", b"")), not message.get("more_body", False)
-            if received > taken:  # of an upload that did not say how large it is
-                self._take(received - taken, parts)
-                taken = received
-                if not self.disk.make_room():
+            if received > counted:  # the upload did not announce its size
+                self._count(received - counted, check)
+                counted = received
+                if not await asyncio.to_thread(self.disk.make_room):
                     raise Refused(507, FULL)
                 if self._in_memory > IN_MEMORY:
                     raise Refused(503, _BUSY)
-            parts.write(message.get("body", b""))
+            check.write(message.get("body", b""))
             return message
 
         async def guarded() -> Message:
@@ -202,13 +217,13 @@ class Intake:
         except Refused:  # the application did not answer it itself
             pass
         finally:
-            if refusal or status >= 400 or isinstance(parts, Whole):  # of the API's calls nothing stays
-                self._take(-taken, parts)
+            if refusal or status >= 400 or isinstance(check, SmallEnough):  # calls of the API leave no file
+                self._count(-counted, check)
         if refusal:
-            await refuse(scope, send, refusal.status, str(refusal))
+            await refuse(scope, receive, send, refusal.status, str(refusal))
 
-    def _take(self, count: int, parts: Parts | Whole) -> None:
-        """Count bytes on the disk, and in memory those of the API's calls; less than nothing gives them back."""
+    def _count(self, count: int, check: FilesAlone | SmallEnough) -> None:
+        """Count bytes on the disk, and those of API calls also in memory. A negative number gives them back."""
         self.disk.take(count)
-        if isinstance(parts, Whole):
+        if isinstance(check, SmallEnough):
             self._in_memory += count
