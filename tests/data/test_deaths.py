@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pytest
 from tiny_data import shade
 
 from transformers_foreground.data.arrow import ArrowMapper
-from transformers_foreground.data.deaths import Memory, compute
+from transformers_foreground.data.deaths import FileRecord, Memory, compute
 from transformers_foreground.errors import ImageError
 
 
@@ -65,6 +66,25 @@ def test_the_job_fails_and_names_the_row(tiny: Path) -> None:
     table = pa.table({"id": [5, 6], "image": [shade(1), shade(2)]})
     with pytest.raises(ImageError, match="Row id=6: Cannot read it: its process died 2 times"):
         until_done(ArrowMapper(tiny, id_column="id"), table, Mortal(), {6})
+
+
+@pytest.mark.parametrize("protocol", ["file", "memory"])
+def test_a_record_in_a_file_outlives_its_process(tmp_path: Path, protocol: str) -> None:
+    store, path = fsspec.filesystem(protocol), str(tmp_path / "out/.deaths.json")
+    record = FileRecord(store, path, resume=True).__enter__()
+    assert (record.begin("a"), record.begin("b")) == (0, 0)
+    record.end("b")
+    record.__exit__(KeyboardInterrupt)
+    for deaths in (1, 2):
+        killed = FileRecord(store, path, resume=True).__enter__()
+        assert (killed.begin("b"), killed.begin("a")) == (deaths - 1, deaths)
+    store.pipe_file(path, store.cat_file(path)[:-3])
+    with FileRecord(store, path, resume=True) as record:  # it was killed while it wrote the file
+        assert record.begin("a") == 0
+    assert not store.exists(path)
+    FileRecord(store, path, resume=True).__enter__().begin("a")
+    with FileRecord(store, path, resume=False) as record:
+        assert record.begin("a") == 0
 
 
 def test_nothing_is_noted_of_work_that_ended(tiny: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -26,9 +27,9 @@ from tiny_models import brightness_model, write_repo
 from transformers_foreground.data import ray_shards, shard_results, store_errors
 from transformers_foreground.data.arrow import ArrowMapper
 from transformers_foreground.data.jobs import JobReport, map_shards
-from transformers_foreground.data.shards import find_shards, part_of
+from transformers_foreground.data.shards import Shard, find_shards, open_shard, part_of
 from transformers_foreground.env import env
-from transformers_foreground.errors import ImageError, MissingExtraError, UnsupportedOptionError
+from transformers_foreground.errors import ImageError, InvalidModelError, MissingExtraError, UnsupportedOptionError
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -146,6 +147,34 @@ def test_killed_twice(shards: Path, tmp_path: Path) -> None:
     assert (out / "_manifest.json").read_text() == whole.to_json()
 
 
+_DEADLY = """
+import os, signal, sys
+from transformers_foreground import env
+from transformers_foreground.data.arrow import ArrowMapper
+from transformers_foreground.data.jobs import map_shards
+env.local_model_path = sys.argv[3]
+call = ArrowMapper.__call__
+def deadly(mapper, table, failure=None):
+    if failure is None and 7 in table["id"].to_pylist():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return call(mapper, table, failure)
+ArrowMapper.__call__ = deadly
+map_shards(sys.argv[1], sys.argv[2], resume=True, device="cpu", id_column="id")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_an_image_that_kills_the_job_costs_three_runs(shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", _DEADLY, str(shards), str(out), str(env.local_model_path)]
+    ends = [subprocess.run(command, check=False, timeout=120).returncode for _ in range(4)]
+    assert ends == [-signal.SIGKILL] * 3 + [0]
+    assert [(row["id"], row["mask"]) for row in rows(out) if row["error"]] == [(7, None)]
+    assert "Row id=7: Cannot read it: its process died 2 times" in next(e for row in rows(out) if (e := row["error"]))
+    assert json.loads((out / "_manifest.json").read_text())["totals"]["rows"] == 15
+    assert not list(out.glob(".*"))
+
+
 def test_images_that_cannot_be_read(shards: Path, tmp_path: Path) -> None:
     write_shard(shards, "d", [5, 6], bad=b"no image")
     report = map_shards(shards, tmp_path / "out")
@@ -173,10 +202,21 @@ def test_a_shard_that_cannot_be_read(shards: Path, tmp_path: Path) -> None:
         map_shards(shards, tmp_path / "raised", on_error="raise")
 
 
+def test_an_old_result_of_a_shard_that_fails_is_stale(shards: Path, tmp_path: Path) -> None:
+    map_shards(shards, tmp_path / "out")
+    (shards / "d.parquet").write_bytes(b"PAR1 and nothing else")
+    report = map_shards(shards, tmp_path / "out", resume=True)
+    assert (statuses(report)["d"], report.stale) == ("failed", ("d.parquet",))
+
+
 def test_doubtful_masks_are_counted(shards: Path, tmp_path: Path) -> None:
     write_shard(shards, "d", [100, 120, 255])  # gray gives soft masks, white none
     report = map_shards(shards, tmp_path / "out")
     assert [shard.doubtful for shard in report.shards] == [0, 2, 0]
+    lists = pa.table({"id": [0, 1], "image": [[shade(100), shade(255), shade(120)], []]})
+    pq.write_table(lists, shards / "d.parquet")
+    report = map_shards(shards, tmp_path / "lists")
+    assert [(shard.rows, shard.doubtful) for shard in report.shards] == [(5, 0), (2, 2), (5, 0)]
 
 
 def test_only_names_stay_of_images(tmp_path: Path) -> None:
@@ -187,6 +227,21 @@ def test_only_names_stay_of_images(tmp_path: Path) -> None:
     assert [row["image"] for row in rows(tmp_path / "out")] == ["0.png", "1.png", "2.png"]
     map_shards(tmp_path / "in", tmp_path / "out", keep_images=True)
     assert [row["image"] for row in rows(tmp_path / "out")] == structs
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.list_(pa.string())])
+def test_paths_and_uris_stay(tmp_path: Path, kind: pa.DataType) -> None:
+    (tmp_path / "x.png").write_bytes(shade(1))
+    path: Any = str(tmp_path / "x.png") if not pa.types.is_list(kind) else [str(tmp_path / "x.png")]
+    (tmp_path / "in").mkdir()
+    pq.write_table(pa.table({"id": [0], "image": pa.array([path], kind)}), tmp_path / "in/x.parquet")
+    map_shards(tmp_path / "in", tmp_path / "out")
+    assert [(row["image"], row["error"]) for row in rows(tmp_path / "out")] == [(path, None)]
+
+
+def test_a_mask_may_take_the_place_of_its_image(shards: Path, tmp_path: Path) -> None:
+    map_shards(shards, tmp_path / "out", mask_column="image")
+    assert [width(row["image"]) for row in rows(tmp_path / "out")] == [20 + i for i in range(15)]
 
 
 def tar_of(path: Path, members: dict[str, bytes]) -> None:
@@ -238,6 +293,38 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
         f"images-{part_of('a0.png', 4)}-of-4"
     ]
     assert report.totals["rows"] == 13
+
+
+def test_a_name_that_is_no_utf_8_is_an_error_of_its_row() -> None:
+    shard = Shard("x", "images", "/", "", ("a.png", "caf\udce9.png"))
+    with open_shard(None, shard, "image", 8) as (_, tables):
+        assert [row["image"] for table in tables for row in table.to_pylist()] == ["a.png", "caf\\udce9.png"]
+
+
+def test_a_link_stands_for_its_file(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links/b.parquet").symlink_to(shards / "b.parquet")
+    map_shards(tmp_path / "links", tmp_path / "out")
+    os.utime(shards / "b.parquet", (0, 0))
+    assert statuses(map_shards(tmp_path / "links", tmp_path / "out", resume=True)) == {"b": "done"}
+    (shards / "b.parquet").unlink()
+    assert statuses(map_shards(tmp_path / "links", tmp_path / "out", resume=True)) == {"b": "failed"}
+
+
+def test_a_folder_that_cannot_be_listed_loses_no_row(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shard(shards / "sub", "x", [20])
+    scandir = os.scandir
+
+    def scan(path: Any = ".") -> Any:
+        if str(path).endswith("sub"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    with pytest.raises(ImageError, match=r"Cannot read .*Permission denied: .*sub"):
+        map_shards(shards, tmp_path / "out")
 
 
 def test_results_without_a_shard_are_named(shards: Path, tmp_path: Path) -> None:
@@ -309,10 +396,13 @@ def test_an_empty_shard(tmp_path: Path) -> None:
     assert pq.read_schema(tmp_path / "out/y.parquet").equals(pq.read_schema(tmp_path / "out/x.parquet"))
 
 
-@pytest.mark.parametrize("output", ["in", "in/out", "."])
-def test_results_lie_apart(shards: Path, tmp_path: Path, output: str) -> None:
+@pytest.mark.parametrize("output", ["in", "in/out", ".", "in/../in/out"])
+def test_results_lie_apart(shards: Path, tmp_path: Path, output: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnsupportedOptionError, match="must lie apart"):
         map_shards(shards, tmp_path / output)
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    assert map_shards("../in", ".").totals["rows"] == 15
 
 
 def test_inputs_that_are_refused(shards: Path, tmp_path: Path) -> None:
@@ -325,6 +415,11 @@ def test_inputs_that_are_refused(shards: Path, tmp_path: Path) -> None:
         find_shards(str(shards), 1)
     with pytest.raises(UnsupportedOptionError, match="at least 1"):
         map_shards(shards, tmp_path / "out", image_shards=0)
+    with pytest.raises(UnsupportedOptionError, match="Two new columns are called 'error'"):
+        map_shards(shards / "b.parquet", tmp_path / "out", mask_column="error")
+    for source, output in (("foo://bucket", tmp_path / "out"), (shards / "b.parquet", "foo://bucket")):
+        with pytest.raises(UnsupportedOptionError, match="Cannot open foo://bucket: Protocol not known"):
+            map_shards(source, output)
 
 
 def test_ray_is_optional(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,6 +452,11 @@ class TestRay:
         for i in range(4):
             (tmp_path / f"in/{i}.png").write_bytes(shade(i))
         assert map_shards(tmp_path / "in", tmp_path / "out", ray="local", image_shards=2).totals["rows"] == 4
+
+    def test_a_model_that_does_not_open_is_the_error(self, shards: Path, tmp_path: Path, tiny: Path) -> None:
+        (tiny / "onnx/model.onnx").write_bytes(b"no graph")
+        with pytest.raises(InvalidModelError, match=r"^b: .*model\.onnx"):
+            map_shards(shards, tmp_path / "out", ray="local", actors=1)
 
     def test_an_image_that_kills_its_process_is_given_up(
         self, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

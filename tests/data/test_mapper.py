@@ -399,6 +399,8 @@ def test_a_damaged_image_is_named(tiny: Path) -> None:
         rows.map(ForegroundMapper(), batched=True)
     with pytest.raises(ImageError, match=r"Row 1: Cannot read 1\.png"):
         rows.map(ForegroundMapper(), with_indices=True, with_rank=True)
+    with pytest.raises(ImageError, match=r"^Row 1 of its batch: Cannot read"):
+        ForegroundMapper()({"image": [shade(1), b"damaged"]}, 3)  # as map(with_rank=True) does: not a row's number
 
 
 def test_rows_are_named_by_their_ids(tiny: Path) -> None:
@@ -524,6 +526,8 @@ def test_what_cannot_be_done_is_refused(tiny: Path, tmp_path: Path) -> None:
     rows = table(shade(1), b"damaged")
     with pytest.raises(UnsupportedOptionError, match="skip"):
         ForegroundMapper(on_error="drop")  # type: ignore[arg-type]
+    with pytest.raises(UnsupportedOptionError, match="Two new columns are called 'm'"):
+        ForegroundMapper(mask_column="m", cutout_column="m")
     with pytest.raises(UnsupportedOptionError, match="canvas"):
         ForegroundMapper(resampling="lanczos")
     with pytest.raises(ModelFileNotFoundError, match="fp32"):

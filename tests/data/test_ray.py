@@ -109,7 +109,7 @@ def test_s3_and_what_cannot_be_read(tiny: Path) -> None:
         assert sorted(skipped) == [1, 2, 4, 5, 7, 8]
         assert_masks(skipped)
         kept = rows_of(map_batches(ds, on_error="none", error_column="error", **options))
-        assert [i for i, row in kept.items() if row["mask"] is None] == [0, 3, 6]
+        assert sorted(i for i, row in kept.items() if row["mask"] is None) == [0, 3, 6]  # blocks come in any order
         assert "Cannot read s3://photos/3.png" in kept[3]["error"]
         with pytest.raises(ray.exceptions.RayTaskError, match=r"ImageError: .* Cannot read s3://photos/\d\.png"):
             map_batches(ds, **options).take_all()

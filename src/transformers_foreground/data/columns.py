@@ -1,4 +1,4 @@
-"""Columns of images: find the images in rows of any shape, and put results where they were."""
+"""Columns of images: find the images in rows of any shape, and put results in their places."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from transformers_foreground.errors import UnsupportedOptionError
 
 
 def path_to(column: str, columns: Collection[str], option: str = "image_column") -> list[str]:
-    """Split `"column.field"`, unless a column has that very name, as WebDatasets' may.
+    """Split `"column.field"`, unless a column has that very name, as in a WebDataset.
 
     Args:
         column: The column, or a field inside it.
-        columns: Those that there are.
-        option: Which option names it, for the message.
+        columns: The columns of the rows.
+        option: The option that names it, for the message.
 
     Raises:
         UnsupportedOptionError: There is no such column.
@@ -28,7 +28,7 @@ def path_to(column: str, columns: Collection[str], option: str = "image_column")
 
 
 def feature_at(features: Mapping[str, Any], column: str) -> tuple[Any, int]:
-    """Return the feature of a column or of a field inside one, and how many lists it lies in.
+    """Return the feature of a column or of a field inside one, and how many lists are around it.
 
     Raises:
         UnsupportedOptionError: There is no such column or field.
@@ -47,11 +47,11 @@ def _out_of_lists(feature: Any, depth: int) -> tuple[Any, int]:
 
 
 def pixels(column: Sequence[Any], feature: Any) -> Sequence[Any]:
-    """Make arrays of what `datasets` stores as lists of numbers in a column of `Array2D` or `Array3D`.
+    """Make arrays of the lists of numbers that `datasets` stores in a column of `Array2D` or `Array3D`.
 
     Args:
         column: Values, each an image or null.
-        feature: Of the column.
+        feature: The column's.
 
     Raises:
         UnsupportedOptionError: The shape is not that of an image.
@@ -68,8 +68,8 @@ def pixels(column: Sequence[Any], feature: Any) -> Sequence[Any]:
 
 def _field(value: Any, key: str, column: str) -> Any:
     if not isinstance(value, Mapping) or key not in value:
-        fields = f"the fields {', '.join(value)}" if isinstance(value, Mapping) else "no fields"
-        raise UnsupportedOptionError(f"image_column={column!r}: there is no {key!r}; what should have it has {fields}.")
+        fields = ", ".join(value) if isinstance(value, Mapping) else "no fields"
+        raise UnsupportedOptionError(f"image_column={column!r}: there is no field {key!r}; there are {fields}.")
     return value[key]
 
 
@@ -79,10 +79,10 @@ def flatten(value: Any, path: Sequence[str], images: list[Any]) -> Any:
     Args:
         value: An image, or lists (or stacked arrays) and mappings around images.
         path: The fields to follow where there are mappings.
-        images: Images are appended to this.
+        images: A list to which the images are appended.
 
     Returns:
-        Lists as deep as the value's, with an image's place in `images` where it was.
+        Lists as deep as the value's, with the index into `images` in place of each image.
 
     Raises:
         UnsupportedOptionError: A mapping lacks a field, or there are numbers in lists.
@@ -102,7 +102,7 @@ def flatten(value: Any, path: Sequence[str], images: list[Any]) -> Any:
 
 
 def _items(value: Any) -> list[Any] | None:
-    """Return the parts of what holds several images, as the formats "numpy" and "torch" stack them; else `None`."""
+    """Return the images of a list, or of a stack as the formats "numpy" and "torch" make it; `None` for one image."""
     if isinstance(value, (list, tuple)):
         return list(value)
     shape: tuple[int, ...] = getattr(value, "shape", ())
@@ -113,7 +113,7 @@ def _items(value: Any) -> list[Any] | None:
 
 
 def is_batch(rows: Mapping[str, Any], column: str) -> bool:
-    """Whether plain rows are many: all values have parts, and equally many."""
+    """Whether a mapping holds a batch of rows, not one: all its values have parts, and equally many."""
     if _items(rows[column]) is None:
         return False
     lengths = {len(value) if _has_parts(value) else None for value in rows.values()}
@@ -125,7 +125,7 @@ def _has_parts(value: Any) -> bool:
 
 
 def places(tree: Any) -> Iterator[int]:
-    """Iterate over the places in what `flatten` returned."""
+    """Iterate over the indices in what `flatten` returned."""
     if isinstance(tree, list):
         for branch in tree:
             yield from places(branch)

@@ -1,4 +1,4 @@
-"""The card of a dataset whose masks were computed: which model made them, and how."""
+"""The card of a dataset with computed masks: which model made them, and how."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def dataset_card(
     """Write a card.
 
     Args:
-        name: What to call the dataset.
+        name: The dataset's name.
         columns: The columns that were computed.
         files: The model's files.
-        revision: What was asked for. The card has the commit in its place where that is known; of a folder neither.
+        revision: The revision that was asked for. The card has the commit instead, if it is known; of a folder neither.
         sha256: Hash of the ONNX file.
-        engine: The execution provider, or OpenVINO, that is asked first.
+        engine: The first execution provider, or OpenVINO.
         resampling: One of `resampling.RESAMPLINGS`.
 
     Returns:
-        The card. Under `foreground` its metadata has the columns, model, revision, file, sha256, dtype, engine,
+        The card. Its metadata has, under `foreground`, the columns, model, revision, file, sha256, dtype, engine,
         resampling, model_license and package. It states no licence for the dataset itself.
     """
     from huggingface_hub import DatasetCard, DatasetCardData

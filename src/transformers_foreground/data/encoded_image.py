@@ -11,9 +11,9 @@ from transformers_foreground.images.png import encode_png
 
 
 class EncodedImage(PngImagePlugin.PngImageFile):
-    """A PNG in memory that is saved as it is, so that a batch of thousands takes their bytes, not their pixels.
+    """A PNG in memory that is saved as it is: a batch of thousands takes the room of its bytes, not of its pixels.
 
-    Copies and pickles are plain, so that reading them back needs Pillow alone.
+    Copies and pickles are ordinary images, so that reading them back needs Pillow alone.
 
     Args:
         image: Mode "L", "RGB" or "RGBA".
@@ -30,7 +30,7 @@ class EncodedImage(PngImagePlugin.PngImageFile):
         return super().load()
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
-        """Save as `PIL.Image.Image.save` does; as PNG into a stream, the bytes that are there."""
+        """Save as `PIL.Image.Image.save` does; as PNG into a stream, the very bytes."""
         if self._encoded is not None and format == "PNG" and hasattr(fp, "write") and not params:
             fp.write(self._encoded)
         else:

@@ -56,13 +56,13 @@ def _without_speed(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def hash_by(cls: type[Any], identity: Callable[[Any], str]) -> None:
-    """Let `datasets` fingerprint the objects of a class by a text, in place of their pickles.
+    """Have `datasets` hash the objects of a class by a text, not by their pickles.
 
-    A pickle has to carry what another process needs (threads, folders), which would make each of these another key.
+    A pickle holds threads and folders too, which another process needs, but which change no result.
 
     Args:
-        cls: The class; its subclasses are hashed as all objects are, since they may compute something else.
-        identity: Returns the text.
+        cls: The class. Its subclasses are hashed by their pickles, since they may compute something else.
+        identity: Returns an object's text.
     """
     try:
         from datasets.utils._dill import Pickler  # there is no public way; without it the cache only finds less

@@ -1,45 +1,47 @@
-"""Masks for shards of images, as a job that can be killed, started again, and given more: none lost, none doubled."""
+"""Masks for shards of images: a job that can be killed and started again, and loses and doubles no row."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import fsspec
 from fsspec.implementations.dirfs import DirFileSystem
 
 from transformers_foreground.data.arrow import ArrowMapper
+from transformers_foreground.data.deaths import FileRecord
 from transformers_foreground.data.fingerprint import identity_of_model
 from transformers_foreground.data.on_error import OnError
 from transformers_foreground.data.ray_shards import connect, each_on_ray
 from transformers_foreground.data.shard_results import Made, made_of, whole_file
 from transformers_foreground.data.shard_work import ShardWork
-from transformers_foreground.data.shards import Shard, find_shards
+from transformers_foreground.data.shards import Shard, find_shards, store_of
 from transformers_foreground.errors import ForegroundError, ImageError, UnsupportedOptionError
 from transformers_foreground.runtime.cpu import usable_cpus
 from transformers_foreground.segmenter import Segmenter
 
-MANIFEST = "_manifest.json"  # readers of a folder of Parquet leave out names with an underscore
+MANIFEST = "_manifest.json"  # readers of a folder of Parquet leave out names that begin with an underscore or a dot
+DEATHS = ".deaths.json"
 _COUNTS = ("rows", "errors", "doubtful")
-_LOOKING = 16  # threads that look what was done before
+_LOOKING = 16  # threads that look for results of earlier runs
 
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What became of a shard.
+    """The outcome of a shard.
 
     Attributes:
         name: Its path below the input, without suffix.
-        status: `"done"`; `"kept"` of an earlier run; or `"failed"`.
+        status: `"done"`; `"kept"` from an earlier run; or `"failed"`.
         rows: Rows in its result.
-        errors: Images that could not be read.
-        doubtful: Rows with a doubt of at least 1/3 (see `runtime.doubt`).
+        errors: Rows with an image that could not be read.
+        doubtful: Masks with a doubt of at least 1/3 (see `runtime.doubt`).
         error: Why it failed.
     """
 
@@ -53,12 +55,12 @@ class ShardReport:
 
 @dataclass(frozen=True)
 class JobReport:
-    """What became of a job.
+    """The outcome of a job.
 
     Attributes:
         options: The digest of the options, which the results hold too.
         shards: Each shard of the input, by name.
-        stale: Paths of Parquet files among the results that belong to no shard of the input.
+        stale: Paths of Parquet files among the results that are of no shard of the input, or of one that failed now.
     """
 
     options: str
@@ -67,13 +69,13 @@ class JobReport:
 
     @property
     def totals(self) -> dict[str, int]:
-        """Shards that have results, shards that failed, rows, errors and doubtful rows."""
+        """Numbers of shards that have results, of those that failed, of rows, errors and doubtful masks."""
         failed = sum(shard.status == "failed" for shard in self.shards)
         counts = {key: sum(getattr(shard, key) for shard in self.shards) for key in _COUNTS}
         return {"shards": len(self.shards) - failed, "failed": failed, **counts}
 
     def to_json(self) -> str:
-        """Return the manifest: the same whether the job was interrupted or not."""
+        """Return the manifest, which is the same whether the job was interrupted or not."""
         shards = [
             {
                 "name": shard.name,
@@ -109,36 +111,40 @@ def map_shards(
     on_shard: Callable[[ShardReport], None] = lambda report: None,
     **options: Any,
 ) -> JobReport:
-    """Compute masks of all shards of an input: one Parquet file each, of the same name, whole or not there at all.
+    """Compute the masks of all shards of an input: one Parquet file each, of the same name, complete or not there.
 
-    A shard is a Parquet file, a WebDataset tar file, or a part of a folder of images. A result says in its metadata
-    what it was made of: the shard's size and ETag (or time of modification), and a digest of all options that change
-    results. With `resume`, a shard whose result says the same is kept. Thus a job may be killed at any time, and goes
-    on; a shard that is added is done; one that changed, or all when an option or the model changed, are done again.
-    `_manifest.json` beside the results counts rows, errors and doubtful rows of each shard.
+    A shard is a Parquet file, a WebDataset tar file, or a part of a folder of images. A result's metadata has the
+    shard's size and ETag (or time of modification), and a digest of all options that change results. With `resume`, a
+    result whose metadata is the same as now is kept. Thus a job may be killed at any time and go on later; shards that
+    are new or have changed are done, and all are if an option or the model has changed. `_manifest.json` beside the
+    results counts rows, errors and doubtful masks of each shard.
 
-    Images of a folder are divided into `image_shards` parts by a hash of their paths below it: one that is added
+    Images of a folder are divided into `image_shards` parts by a hash of their paths below it: an image that is added
     changes one part.
 
-    Results have the input's columns but for the images, which can be large: of a column of them only what names them,
-    a path or a URI, stays. Rows keep their order.
+    Results have the input's columns but for the images, which can be large: of their column only paths and URIs stay.
+    Rows keep their order.
+
+    An image that kills the process (out of memory, say) costs three deaths: run the job again with `resume` after each.
+    Then it counts as one that cannot be read: `on_error` decides. On a cluster the job goes on by itself.
 
     Args:
         source: A file or a folder: a path, or a URL that fsspec knows, such as `s3://bucket/key`. Files and folders
-            whose names begin with a dot are left out; so are Parquet and tar files whose names begin with `_`.
+            whose names begin with a dot are left out, as are Parquet and tar files whose names begin with `_`, and
+            links to folders.
         output: The folder for results, a path or a URL, neither in the input nor around it.
         model: Repository id or folder.
-        image_column: Where the images are: a column, or `"column.field"` inside one, as of `ArrowMapper`. Of a
-            WebDataset the extension of its images, such as `"jpg"`; `"image"` takes the first image of each row.
-        mask_column: Where masks go: PNG, mode "L", of the image's size; `None` for nowhere.
-        cutout_column: Where cut-outs go: PNG, mode "RGBA"; `None` for nowhere.
-        doubt_column: Where doubt goes, float64 in [0, 1] (see `runtime.doubt`).
-        error_column: Where the reason goes why a row has no mask, a string or null.
-        id_column: Where the rows' ids are: messages name a row by it. Of a WebDataset it is "__key__".
-        on_error: What an image that cannot be read does: `"none"`, which puts null in its place; `"skip"`, which
-            drops its row; or `"raise"`. With the former two a shard that cannot be read fails, and the job goes on.
+        image_column: The column of the images, or `"column.field"`, as of `ray.map_batches`. Of a WebDataset the
+            extension of its images, such as `"jpg"`; `"image"` takes the first image of each row.
+        mask_column: The new column for masks: PNG, mode "L", of the image's size; `None` for no such column.
+        cutout_column: The new column for cut-outs: PNG, mode "RGBA"; `None` for no such column.
+        doubt_column: The new column for doubt, float64 in [0, 1] (see `runtime.doubt`).
+        error_column: The new column for the reason why a row has no mask, a string or null.
+        id_column: The column of the rows' ids: messages name a row by it. Of a WebDataset it is "__key__".
+        on_error: What to do about an image that cannot be read: `"none"`, put null in its place; `"skip"`, drop its
+            row; or `"raise"`. With the former two a shard that cannot be read fails, and the job goes on.
         keep_images: Keep the images' column as it is.
-        resume: Keep what an earlier run finished; else all is done anew.
+        resume: Keep what an earlier run finished; else do all anew.
         ray: The address of a Ray cluster that does the shards, or `"local"`; `None` for this process.
         actors: Processes on the cluster, with one core each; by default as many as it has cores.
         batch_size: Rows in memory at once.
@@ -149,11 +155,12 @@ def map_shards(
         options: As for `ArrowMapper` and `Segmenter`: device, dtype, resampling, revision, session_options, ...
 
     Returns:
-        What became of each shard, as the manifest says too.
+        The outcome of each shard; the manifest has the same.
 
     Raises:
         UnsupportedOptionError: An option has an unknown value, there is no such column, or the input holds no shards.
-        ImageError: An image or a shard cannot be read, and `on_error` is `"raise"`; the message names the shard.
+        ImageError: The input cannot be listed; or an image or a shard cannot be read, and `on_error` is `"raise"`: the
+            message names the shard.
         MissingExtraError: Ray is not installed.
         ForegroundError: As `Segmenter` says.
         OSError: The results cannot be written.
@@ -167,7 +174,7 @@ def map_shards(
     if not (image_shards > 0 and batch_size > 0 and (actors is None or actors > 0)):
         raise UnsupportedOptionError("image_shards, batch_size and actors must be at least 1.")
     filesystem, shards = find_shards(str(source), image_shards)
-    store, folder = fsspec.url_to_fs(str(output))
+    store, folder = store_of(str(output))
     _refuse_nested(str(source), str(output))
     mapper = ArrowMapper(
         model,
@@ -183,39 +190,41 @@ def map_shards(
     )
     columns = {"image": image_column, **mapper.columns, "error": error_column}
     digest = options_digest(mapper.model, columns=columns, on_error=on_error, keep_images=keep_images)
-    work = ShardWork(filesystem, store, folder.rstrip("/"), mapper, digest, keep_images, batch_size)
+    work = ShardWork(filesystem, store, folder, mapper, digest, keep_images, batch_size)
     reports = {shard.name: _report(shard, made, "kept") for shard, made in _finished(work, shards if resume else ())}
     todo = [shard for shard in shards if shard.name not in reports]
     cluster = connect(ray) if ray is not None and todo else None
     on_start(len(shards), len(reports))
-    outcomes = each_on_ray(cluster, work, todo, actors) if cluster else _each_here(work, todo, on_rows)
-    for shard, outcome in outcomes:
-        if isinstance(outcome, ForegroundError) and (on_error == "raise" or not isinstance(outcome, ImageError)):
-            raise type(outcome)(f"{shard.name}: {outcome}") from outcome
-        reports[shard.name] = _report(shard, outcome, "done")
-        on_shard(reports[shard.name])
-    report = JobReport(digest, tuple(reports[shard.name] for shard in shards), _stale(work, shards))
+    each = each_on_ray(cluster, work, todo, actors) if cluster else _each_here(work, todo, on_rows, resume=resume)
+    with closing(each) as outcomes:
+        for shard, outcome in outcomes:
+            if isinstance(outcome, ForegroundError) and (on_error == "raise" or not isinstance(outcome, ImageError)):
+                outcome.args = (f"{shard.name}: {outcome}",)
+                raise outcome
+            reports[shard.name] = _report(shard, outcome, "done")
+            on_shard(reports[shard.name])
+    made = [shard for shard in shards if reports[shard.name].status != "failed"]
+    report = JobReport(digest, tuple(reports[shard.name] for shard in shards), _stale(work, made))
     with whole_file(store, f"{work.folder}/{MANIFEST}") as file:
         file.write(report.to_json().encode(errors="surrogateescape"))
     return report
 
 
 def options_digest(model: Segmenter, **options: Any) -> str:
-    """Return 16 hex digits that stand for all that decides what a result is, beside its images."""
+    """Return a hash of the model and the options, on which results depend: 16 hex digits."""
     text = json.dumps({**options, **identity_of_model(model)}, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _refuse_nested(source: str, output: str) -> None:
-    """Refuse results among the input, which the next run would take for input, or input among the results."""
-    (one, first), (other, second) = fsspec.url_to_fs(source), fsspec.url_to_fs(output)
-    first, second = f"{first.rstrip('/')}/", f"{second.rstrip('/')}/"
-    if type(one) is type(other) and (first.startswith(second) or second.startswith(first)):
+    """Refuse results in the input, which the next run would take for input, and input in the results."""
+    (one, first), (other, second) = store_of(source), store_of(output)
+    if type(one) is type(other) and (f"{first}/".startswith(f"{second}/") or f"{second}/".startswith(f"{first}/")):
         raise UnsupportedOptionError(f"The results' folder {output} and the input {source} must lie apart.")
 
 
 def _finished(work: ShardWork, shards: Sequence[Shard]) -> Iterator[tuple[Shard, Made]]:
-    """Yield the shards that were done before, from the same files with the same options."""
+    """Yield the shards that an earlier run did, from the same files with the same options."""
     with ThreadPoolExecutor(_LOOKING) as pool:
         results = pool.map(partial(made_of, work.output), map(work.result_path, shards))
         for shard, made in zip(shards, results, strict=True):
@@ -224,13 +233,17 @@ def _finished(work: ShardWork, shards: Sequence[Shard]) -> Iterator[tuple[Shard,
 
 
 def _each_here(
-    work: ShardWork, shards: Iterable[Shard], on_rows: Callable[[int], None]
-) -> Iterator[tuple[Shard, Made | ForegroundError]]:
-    for shard in shards:
-        try:
-            yield shard, work(shard, on_rows)
-        except ForegroundError as error:
-            yield shard, error
+    work: ShardWork, shards: Sequence[Shard], on_rows: Callable[[int], None], *, resume: bool
+) -> Generator[tuple[Shard, Made | ForegroundError], None, None]:
+    if shards:
+        work.mapper.model.open()  # a death here has nothing to do with an image
+    with FileRecord(work.output, f"{work.folder}/{DEATHS}", resume=resume) as record:
+        for shard in shards:
+            try:
+                outcome: Made | ForegroundError = work(shard, record, f"{work.options} {shard.name}", on_rows)
+            except ForegroundError as error:
+                outcome = error
+            yield shard, outcome
 
 
 def _report(shard: Shard, outcome: Made | ForegroundError, status: Literal["done", "kept"]) -> ShardReport:
@@ -240,7 +253,7 @@ def _report(shard: Shard, outcome: Made | ForegroundError, status: Literal["done
 
 
 def _stale(work: ShardWork, shards: Iterable[Shard]) -> tuple[str, ...]:
-    """Return what among the results belongs to no shard: an input's that was removed, say."""
+    """Return the Parquet files among the results that are of no such shard: of a file that was removed, say."""
     wanted = {work.result_path(shard) for shard in shards}
     work.output.invalidate_cache()
     found = work.output.find(work.folder) if work.output.exists(work.folder) else ()

@@ -1,4 +1,4 @@
-"""What `datasets` gives to a function that maps: rows whose values it would decode, and formats."""
+"""Rows as `datasets` passes them to `map`'s function, not decoded yet; and the formats of datasets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def values_of(rows: Any, column: str, *, batched: bool) -> Sequence[Any]:
 
 
 def without(rows: Any, columns: Mapping[str, list[Any]], kept: Sequence[int]) -> Any:
-    """Keep some rows of all columns, in the mapping that was given: `map` only then heeds its `remove_columns`."""
+    """Keep some rows of all columns, in the same mapping: only then does `map` heed its `remove_columns`."""
     lazy = isinstance(rows, LazyDict)
     for name in list(rows):
         values = rows.pa_table[name].to_pylist() if lazy else rows[name]
@@ -33,7 +33,7 @@ def without(rows: Any, columns: Mapping[str, list[Any]], kept: Sequence[int]) ->
 
 
 def formatted_as(dataset: datasets.Dataset, result: datasets.Dataset) -> datasets.Dataset:
-    """Give a result the format of the dataset that it was made of; new columns have it too."""
+    """Give a result the format of the dataset that it was made from; new columns have it too."""
     shown = dataset.format["columns"]
     return result.with_format(
         dataset.format["type"],

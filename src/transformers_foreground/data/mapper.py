@@ -5,38 +5,31 @@ A worker process imports neither torch nor transformers.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import datasets
 import multiprocess  # type: ignore[import-untyped]
 from datasets.formatting.formatting import LazyBatch, LazyDict
 
-from transformers_foreground.data.columns import feature_at, fill, flatten, is_batch, path_to, pixels, places
+from transformers_foreground.data.column_mapper import ColumnMapper
+from transformers_foreground.data.columns import feature_at, flatten, is_batch, path_to, pixels
 from transformers_foreground.data.dataset_card import dataset_card
 from transformers_foreground.data.encoded_image import EncodedImage
-from transformers_foreground.data.extraction import Extracted, extract
+from transformers_foreground.data.extraction import Extracted
 from transformers_foreground.data.fingerprint import hash_by, identity
 from transformers_foreground.data.lazy_rows import formatted_as, values_of, without
-from transformers_foreground.data.on_error import OnError, checked, report
 from transformers_foreground.data.reading import read_image
-from transformers_foreground.data.row_names import row_names
-from transformers_foreground.errors import ForegroundError, ImageError, UnsupportedOptionError
-from transformers_foreground.hub.model_files import load_files
-from transformers_foreground.option_names import check_names
-from transformers_foreground.runtime.model import Model, share_in_pools
+from transformers_foreground.errors import ImageError, UnsupportedOptionError
+from transformers_foreground.runtime.model import share_in_pools
 from transformers_foreground.runtime.processing import Processing
 from transformers_foreground.segmenter import Segmenter
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetCard
 
-_logger = logging.getLogger(__name__)
-_TABLES: Final = ("arrow", "pandas", "polars")  # formats whose rows are no mappings
+_TABLES: Final = ("arrow", "pandas", "polars")  # formats whose rows are tables, not mappings
 _NO_ROWS: Final = (
     "ForegroundMapper takes rows as mappings: leave out input_columns=; where the format is arrow, pandas or polars, "
     "use mapper.map(ds) in place of ds.map(mapper), or of a stream ds.with_format(None)."
@@ -44,38 +37,38 @@ _NO_ROWS: Final = (
 share_in_pools(multiprocess, Segmenter)  # those of `map(num_proc=)`
 
 
-class ForegroundMapper:
+class ForegroundMapper(ColumnMapper):
     """Adds masks to rows: a function for `Dataset.map` and `IterableDataset.map`, with `batched=True` or without.
 
-    The model's files are found, or downloaded, at once; the session opens at the first call, one in each process.
-    `datasets` finds an earlier result in its cache until something changes that masks depend on: the files' SHA-256,
-    the preprocessing, the device, the columns, `on_error` or this package's version. Where the files lie, threads and
-    batch sizes do not count. With `num_proc`, and in a `DataLoader`'s workers, each session gets its share of the
-    cores, unless `intra_op_num_threads` is among the session options.
+    The model's files are found, or downloaded, at once; each process opens a session of its own at the first call.
+    `datasets` takes an earlier result from its cache as long as the files' SHA-256, the preprocessing, the device, the
+    columns, `on_error` and this package's version are the same. The place of the files, threads and batch sizes do not
+    count. With `num_proc`, and in a `DataLoader`'s workers, each session gets its share of the cores, unless
+    `intra_op_num_threads` is among the session options.
 
-    After `on_error="none"` the dataset still has the images that cannot be read, and `datasets` raises where it decodes
+    With `on_error="none"` the images that cannot be read stay in the dataset, and `datasets` raises where it decodes
     them. Find them by `ds.filter(lambda error: error is None, input_columns="error")`, which decodes nothing, or leave
     the images encoded: `ds.cast_column("image", datasets.Image(decode=False))`, or `ds.decode(False)` of a stream.
 
     `datasets` decodes with Pillow, which refuses images and masks of more than 179 megapixels, unless you set
-    `PIL.Image.MAX_IMAGE_PIXELS = None`. It decodes no image of a dataset with the format polars: `ds.map(mapper)` then
-    ends in its `TypeError`, while `mapper.map(ds)` works.
+    `PIL.Image.MAX_IMAGE_PIXELS = None`. It cannot decode the images of a dataset with the format polars:
+    `ds.map(mapper)` then ends in its `TypeError`, while `mapper.map(ds)` works.
 
     Args:
         model: Repository id or folder.
-        image_column: Where the images are: a column, or `"column.field"` inside one. Lists of images give lists.
-        mask_column: Where masks go: PIL, mode "L", of the image's size; `None` for nowhere.
-        cutout_column: Where cut-outs go: PIL, mode "RGBA", black where the mask is 0; `None` for nowhere.
-        alpha_column: Where the model's own planes go: float32 in [0, 1], (h, w), of the model's size and before any
-            stretching; `None` for nowhere.
-        doubt_column: Where the model's doubt of the mask goes: float64 in [0, 1] (see `runtime.doubt`); `None` for
-            nowhere.
-        error_column: Where the reason goes why a row has no mask, a string or null; `None` for nowhere.
-        id_column: Where the rows' ids are, a column or `"column.field"`: messages name a row by it, and
-            by the text in a column called "path", if there is one.
-        on_error: What an image that cannot be read does: `"raise"`; `"none"`, which puts null in its place; or
-            `"skip"`, which drops its row, and needs `batched=True`. Errors that no column shows are logged.
-        batch_size: Images for each run of the graph; more than one pays on GPUs only.
+        image_column: The column of the images, or `"column.field"` for a field inside one. Lists of images give lists.
+        mask_column: The new column for masks: PIL, mode "L", of the image's size; `None` for no such column, here and
+            below.
+        cutout_column: The new column for cut-outs: PIL, mode "RGBA", black where the mask is 0.
+        alpha_column: The new column for the model's own alpha planes: float32 in [0, 1], (h, w), of the model's size
+            and before any stretching.
+        doubt_column: The new column for the model's doubt of the mask: float64 in [0, 1] (see `runtime.doubt`).
+        error_column: The new column for the reason why a row has no mask, a string or null.
+        id_column: The column of the rows' ids, or `"column.field"`: messages name a row by it, and by the text in a
+            column called "path", if there is one.
+        on_error: What to do about an image that cannot be read: `"raise"`; `"none"`, put null in its place; or
+            `"skip"`, drop its row, which needs `batched=True`. Errors that no column shows are logged.
+        batch_size: Images in each run of the graph; more than one pays on GPUs only.
         num_workers: Threads that decode and resize; by default two, or one where the process has one core.
         options: device, strict, session_options (a mapping), provider_options and resampling, as for `Segmenter`;
             and the options of `model_files.load_files`: dtype, revision, subfolder, cache_dir, token, ...
@@ -84,7 +77,7 @@ class ForegroundMapper:
         errors: How many images could not be read, in this process.
 
     Raises:
-        UnsupportedOptionError: An option has an unknown value.
+        UnsupportedOptionError: An option has an unknown value, or two new columns have one name.
         ForegroundError: As `Segmenter` says.
 
     Examples:
@@ -92,43 +85,17 @@ class ForegroundMapper:
         >>> ds = ds.map(mapper, batched=True, batch_size=8, num_proc=4, features=mapper.features(ds.features))
     """
 
-    def __init__(
-        self,
-        model: str | Path = "briaai/RMBG-1.4",
-        *,
-        image_column: str = "image",
-        mask_column: str | None = "mask",
-        cutout_column: str | None = None,
-        alpha_column: str | None = None,
-        doubt_column: str | None = None,
-        error_column: str | None = None,
-        id_column: str | None = None,
-        on_error: OnError = "raise",
-        batch_size: int = 1,
-        num_workers: int | None = None,
-        **options: Any,
-    ) -> None:
-        checked(on_error)
-        check_names(options, type(self).__init__, Segmenter.__init__, Model.__init__, load_files)
-        self.model = Segmenter(model, **options)
-        self.image_column = image_column
-        self.columns = {"mask": mask_column, "cutout": cutout_column, "alpha": alpha_column, "doubt": doubt_column}
-        self.error_column = error_column
-        self.id_column = id_column
-        self.on_error = on_error
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.errors = 0
+    errors = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the same bytes before and after a call."""
         return {**self.__dict__, "errors": 0}
 
     def map(self, dataset: Any, *, batch_size: int = 16, **options: Any) -> Any:
-        """Map a dataset with its features. Datasets that `Dataset.map` cannot give to a mapper work, too.
+        """Map a dataset, with `features`. Two kinds work that `dataset.map(mapper)` cannot do.
 
-        Those are an empty one, which gets the columns, and one with the format arrow, pandas or polars, whose result
-        has the same format.
+        An empty dataset gets the new columns. One with the format arrow, pandas or polars is mapped without it, and
+        the result has the same format.
 
         Args:
             dataset: A `datasets.Dataset` or `IterableDataset`.
@@ -156,7 +123,7 @@ class ForegroundMapper:
         """Return what `map(features=)` takes, so that columns have their types even where all values are null.
 
         Args:
-            features: Those of the dataset.
+            features: The dataset's.
             remove_columns: As given to `map`.
 
         Returns:
@@ -190,18 +157,18 @@ class ForegroundMapper:
         """Compute the columns of one row, or of a batch of rows.
 
         Args:
-            rows: What `map` gives: a mapping of columns. Images may be anything that `images.decode` reads. Of
+            rows: What `map` passes: a mapping of columns. Images may be anything that `images.decode` reads. Of
                 unformatted datasets the stored files are read, not what `datasets` would decode.
-            indices: The rows' numbers, if `map` was given `with_indices=True`: messages name them.
+            indices: The rows' numbers, with `map(with_indices=True)`: messages name them.
 
         Returns:
             The new columns; all columns, if rows were dropped.
 
         Raises:
             ImageError: An image cannot be read, and `on_error` is `"raise"`; the message names its row and file.
-            UnsupportedOptionError: `input_columns` was given, a column is not there, or a row cannot be dropped.
-            InvalidModelError: The model is none for this; `on_error` is about images only.
-            InferenceError: ONNX Runtime failed, for example for want of memory.
+            UnsupportedOptionError: `input_columns` was given, there is no such column, or a row cannot be dropped.
+            InvalidModelError: The model gives no alpha plane; `on_error` is about images only.
+            InferenceError: ONNX Runtime failed, for example out of memory.
         """
         if not isinstance(rows, Mapping):
             raise UnsupportedOptionError(_NO_ROWS)
@@ -218,29 +185,15 @@ class ForegroundMapper:
         images: list[Any] = []
         tree = flatten(column if batched or not stored else column[0], path[1:], images)
         branches = tree if batched else [tree]
-        names = row_names(
-            lambda column: values_of(rows, column, batched=batched),
-            list(rows),
-            indices if isinstance(indices, list) else [indices] * len(branches),
-            id_column=self.id_column,
-            image_column=self.image_column,
+        numbers = indices if isinstance(indices, list) else [None if batched else indices] * len(branches)
+        names = self._names(lambda column: values_of(rows, column, batched=batched), list(rows), numbers)
+        # A batch keeps its results until its last row is done.
+        outcomes = self._extract(
+            images, names, partial(read_image, mode=mode), _encoded if stored and batched else None
         )
-        try:
-            outcomes = self._extract(images, mode, encoded=stored and batched)
-        except ForegroundError as error:
-            error.add_note(f"In the batch from {names[0]} to {names[-1]}.")
-            raise
         self.errors += sum(isinstance(outcome, ImageError) for outcome in outcomes)
-        in_column = self.error_column is not None
-        errors = [
-            report(name, [outcomes[p] for p in places(branch)], self.on_error, _logger, in_column=in_column)
-            for name, branch in zip(names, branches, strict=True)
-        ]
-        columns = {
-            column: fill(tree, [getattr(outcome, kind, None) for outcome in outcomes])
-            for kind, column in self.columns.items()
-            if column is not None
-        }
+        errors = self._errors(names, branches, outcomes)
+        columns = self._values(tree, outcomes)
         if self.error_column is not None:
             columns[self.error_column] = errors if batched else errors[0]
         if self.on_error != "skip" or not any(errors):
@@ -249,20 +202,6 @@ class ForegroundMapper:
             raise UnsupportedOptionError("on_error='skip' cannot drop a single row: give map batched=True.")
         return without(rows, columns, [i for i, error in enumerate(errors) if error is None])
 
-    def _extract(self, images: Sequence[Any], mode: str | None, *, encoded: bool) -> list[Extracted | ImageError]:
-        """Extract the foreground of images; one that cannot be read gives its error."""
-        return list(
-            extract(
-                self.model,
-                images,
-                partial(read_image, mode=mode),
-                self.columns,
-                batch_size=self.batch_size,
-                num_workers=self.num_workers,
-                then=_encoded if encoded else _as_it_is,
-            )
-        )
-
     def card(self, name: str) -> DatasetCard:
         """Return a dataset card that says what made the columns.
 
@@ -270,7 +209,7 @@ class ForegroundMapper:
             name: What to call the dataset.
 
         Returns:
-            The card. Push it before the dataset, whose `push_to_hub` adds to a card that is there:
+            The card. Push it before the dataset, whose `push_to_hub` adds to an existing card:
             `mapper.card(name).push_to_hub(repo); ds.push_to_hub(repo)`. It leaves the dataset's own licence to you.
         """
         files, resampling = self.model.files, self.model.resampling
@@ -285,15 +224,8 @@ class ForegroundMapper:
         )
 
 
-def _as_it_is(extracted: Extracted) -> Extracted:
-    return extracted
-
-
 def _encoded(extracted: Extracted) -> Extracted:
-    """Encode what a batch keeps until its last row is done: pixels take twenty times the room."""
-    mask = None if extracted.mask is None else EncodedImage(extracted.mask)
-    cutout = None if extracted.cutout is None else EncodedImage(extracted.cutout)
-    return replace(extracted, mask=mask, cutout=cutout)
+    return extracted.encoded(EncodedImage)
 
 
 hash_by(ForegroundMapper, identity)

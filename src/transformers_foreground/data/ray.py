@@ -1,4 +1,4 @@
-"""Masks for a column of images on Ray Data: `datasets.ForegroundMapper`'s work, on a pool of actors.
+"""Masks for a column of images on Ray Data, by a pool of actors.
 
 Needs the extra [ray], on all machines.
 """
@@ -50,43 +50,43 @@ def map_batches(
 ) -> ray.data.Dataset:
     """Add masks to the rows of a dataset.
 
-    Each actor opens the model once. One that dies is started again, and its unfinished work done again: each row comes
-    out once. A row whose image kills its actor (for want of memory, say) costs three deaths, and is then one that
-    cannot be read: `on_error` decides. Ray expects that work done again gives the same rows. With `"skip"` it may not,
-    where a store fails now and then; with `"none"` it does.
+    Each actor opens the model once. One that dies is started again, and its unfinished work is done again: each row
+    comes out once. A row whose image kills its actor (out of memory, say) costs three deaths, and then counts as one
+    that cannot be read: `on_error` decides. Ray expects that work done again gives the same rows. With `"none"` it
+    does; with `"skip"` it may not, where a store fails now and then.
 
     Args:
         ds: The dataset.
         model: Repository id or folder. Machines without its files download them; a folder must be on all of them.
-        image_column: Where the images are: a column, or `"column.field"` inside one. Bytes of image files; paths or
-            URIs such as `s3://bucket/key`; structs of "bytes" and "path"; arrays, as of `ray.data.read_images`; or
-            lists of any of these, which give lists.
-        mask_column: Where masks go: PNG, mode "L", of the image's size; `None` for nowhere.
-        cutout_column: Where cut-outs go: PNG, mode "RGBA", black where the mask is 0; `None` for nowhere.
-        alpha_column: Where the model's own planes go: float32 in [0, 1], (h, w), as lists of rows, of the model's size
-            and before any stretching; `None` for nowhere.
-        doubt_column: Where the model's doubt of the mask goes: float64 in [0, 1] (see `runtime.doubt`); `None` for
-            nowhere.
-        error_column: Where the reason goes why a row has no mask, a string or null; `None` for nowhere.
-        id_column: Where the rows' ids are, a column or `"column.field"`: messages name a row by it, and
-            by the text in a column called "path", if there is one.
-        on_error: What an image that cannot be read does: `"raise"`; `"none"`, which puts null in its place; or
-            `"skip"`, which drops its row. Errors that no column shows are logged.
-        concurrency: Actors: a number, or the least and the most. By default from one to as many as fit the cluster.
+        image_column: The column of the images, or `"column.field"` for a field inside one. It holds bytes of image
+            files; paths or URIs such as `s3://bucket/key`; structs of "bytes" and "path"; arrays, as of
+            `ray.data.read_images`; or lists of any of these, which give lists.
+        mask_column: The new column for masks: PNG, mode "L", of the image's size; `None` for no such column, here and
+            below.
+        cutout_column: The new column for cut-outs: PNG, mode "RGBA", black where the mask is 0.
+        alpha_column: The new column for the model's own alpha planes: float32 in [0, 1], (h, w), as lists of rows, of
+            the model's size and before any stretching.
+        doubt_column: The new column for the model's doubt of the mask: float64 in [0, 1] (see `runtime.doubt`).
+        error_column: The new column for the reason why a row has no mask, a string or null.
+        id_column: The column of the rows' ids, or `"column.field"`: messages name a row by it, and by the text in a
+            column called "path", if there is one.
+        on_error: What to do about an image that cannot be read: `"raise"`; `"none"`, put null in its place; or
+            `"skip"`, drop its row. Errors that no column shows are logged.
+        concurrency: Number of actors, or the least and the most. By default from one to as many as fit the cluster.
         num_cpus: Cores reserved for each actor, and the threads of its session (at least one), unless
             `intra_op_num_threads` is among the session options.
         num_gpus: GPUs reserved for each actor, for `device="cuda"` and the like.
-        memory: Bytes reserved for each actor; docs/scaling.md has measured ones.
+        memory: Bytes reserved for each actor; docs/scaling.md has measured figures.
         resources: Custom resources reserved for each actor, by name.
         accelerator_type: Kind of accelerator that an actor's machine must have, as `ray.remote` takes it.
         runtime_env: Ray's runtime environment of the actors.
         max_restarts: How often an actor that died is started again before the job fails; -1 for always, as on machines
             that may be taken away.
-        max_task_retries: How often a block is done again during which an actor died; -1 for always.
-        rows_per_block: Blocks are split into blocks of about so many rows, since an actor gets one block at a time,
-            and Ray reads several small files into one. `None` leaves them as they are.
+        max_task_retries: How often a block is done again if its actor died; -1 for always.
+        rows_per_block: Split blocks into blocks of about so many rows: an actor gets one block at a time, and Ray reads
+            several small files into one. `None` leaves them as they are.
         batch_size: Rows that an actor works on at once.
-        graph_batch_size: Images for each run of the graph; more than one pays on GPUs only.
+        graph_batch_size: Images in each run of the graph; more than one pays on GPUs only.
         num_workers: Threads that read, decode and resize; by default two, or one where an actor has one core.
         filesystem: Opens all paths and URIs: of `pyarrow.fs` or fsspec. By default the scheme of each URI decides.
         options: device, strict, session_options (a mapping), provider_options and resampling, as for `Segmenter`;
@@ -97,9 +97,9 @@ def map_batches(
 
     Raises:
         MissingExtraError: Ray Data is not installed.
-        UnsupportedOptionError: An option has an unknown value.
+        UnsupportedOptionError: An option has an unknown value, or two new columns have one name.
         ForegroundError: As `Segmenter` says. What goes wrong when the dataset is consumed is raised as a
-            `ray.exceptions.RayTaskError`, whose message has ours: an `ImageError`, say, if `on_error` is `"raise"`.
+            `ray.exceptions.RayTaskError` that quotes our message: an `ImageError`, say, if `on_error` is `"raise"`.
 
     Examples:
         >>> from transformers_foreground.data.ray import map_batches
@@ -130,7 +130,7 @@ def map_batches(
     own = {"resources": resources, "accelerator_type": accelerator_type, "runtime_env": runtime_env}
     result: ray.data.Dataset = ds.map_batches(
         Extractor,
-        fn_constructor_args=(mapper, RayRecord(need("ray", "ray"))),
+        fn_constructor_args=(mapper, RayRecord()),
         batch_format="pyarrow",
         batch_size=batch_size,
         compute=data.ActorPoolStrategy(min_size=least, max_size=most),

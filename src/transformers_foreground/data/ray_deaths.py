@@ -1,4 +1,4 @@
-"""Images that kill Ray's actors: the record is an actor itself, which does nothing that could kill it."""
+"""Images that kill Ray's actors: the record is another actor, which does nothing that could kill it."""
 
 from __future__ import annotations
 
@@ -8,23 +8,21 @@ from transformers_foreground.data.deaths import Memory
 
 
 class RayRecord:
-    """A `deaths.Memory` on the cluster; can be sent to actors.
+    """A `deaths.Memory` on the cluster that Ray is connected to; can be sent to actors."""
 
-    Args:
-        ray: Ray, connected.
-    """
+    def __init__(self) -> None:
+        import ray
 
-    def __init__(self, ray: Any) -> None:
-        self._actor = ray.remote(num_cpus=0, max_restarts=-1)(Memory).remote()
+        self._actor: Any = ray.remote(num_cpus=0, max_restarts=-1)(Memory).remote()
 
     def begin(self, work: str) -> int:
-        """Note that work begins, and return how often it had begun and not ended."""
+        """See `deaths.Record`."""
         import ray
 
         return int(ray.get(self._actor.begin.remote(work)))
 
     def end(self, work: str) -> None:
-        """Note that it ended."""
+        """See `deaths.Record`."""
         self._actor.end.remote(work)
 
 

@@ -1,4 +1,4 @@
-"""Reading: images as `datasets` stores them, in rows of any format."""
+"""Read images as `datasets` stores them, in rows of any format."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _OURS: Final = ("http://", "https://", "file://")  # `decode` opens these
 
 
 def read_image(image: Any, mode: str | None = None) -> DecodedImage:
-    """Decode an image of a row; what only `datasets` can open (files inside archives and on the Hub), it opens.
+    """Decode an image of a row. Files inside archives and on the Hub are opened by `datasets`.
 
     Args:
-        image: What `images.decode` takes; or a mapping whose "path" is a URI of fsspec's.
-        mode: That of the column's `datasets.Image(mode=...)`, for mappings.
+        image: Anything that `images.decode` takes, or a mapping whose "path" is a URI that fsspec knows.
+        mode: The mode of the column's `datasets.Image(mode=...)`, for mappings.
 
     Raises:
-        ImageError: It cannot be read, or may not be (`env.allow_private_urls`).
+        ImageError: It cannot be read, or must not be (`env.allow_private_urls`).
     """
     if image is None:
         raise ImageError("There is no image (null).")
@@ -58,7 +58,7 @@ def _stored(path: str) -> bytes:
 
 
 def _in_mode(image: Mapping[str, Any], mode: str) -> DecodedImage:
-    """Convert as `datasets.Image(mode=...)` does, but of formats that are wanted alone."""
+    """Convert as `datasets.Image(mode=...)` does, but decode only formats that this package accepts."""
     name = name_of(image)
     with open_stream(image, name, TIMEOUT, MAX_BYTES) as stream:
         opened = open_image(stream, Limits(name, MAX_PIXELS))

@@ -1,4 +1,4 @@
-"""Images on S3 and other stores, by their URIs."""
+"""Read images on S3 and other stores, by their URIs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _URI: Final = re.compile(r"([a-z][a-z0-9+.-]+)://([^/]*)/?(.*)", re.IGNORECASE |
 
 
 def read(image: Any, filesystem: Any = None) -> DecodedImage:
-    """Decode an image that may lie on a store. What fails there for the moment is tried again.
+    """Decode an image that may lie on a store. After an error that may pass, it is read again.
 
     Args:
-        image: What `images.decode` takes; also a URI, alone or as the "path" of a mapping, whose scheme `pyarrow.fs`
-            or else fsspec knows: `s3://bucket/key`, `gs://...`, `hdfs://...`. Keys are written as they are, unquoted.
+        image: Anything that `images.decode` takes; or a URI, alone or as the "path" of a mapping, whose scheme
+            `pyarrow.fs` or fsspec knows: `s3://bucket/key`, `gs://...`, `hdfs://...`. Keys are written unquoted.
         filesystem: Opens all paths and URIs, the latter without their scheme: of pyarrow or fsspec.
 
     Raises:

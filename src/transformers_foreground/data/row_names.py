@@ -1,4 +1,4 @@
-"""Names of rows in messages: its number, its id and its path."""
+"""Names of rows in messages, by number, id and path."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ def row_names(
     id_column: str | None,
     image_column: str,
 ) -> list[str]:
-    """Name the rows of a batch.
+    """Name each row of a batch.
 
     Args:
         values_of: Returns the values of a column, one for each row.
-        columns: Which columns there are.
+        columns: The columns of the rows.
         numbers: Each row's number in the dataset, or `None` where it is not known.
-        id_column: The column with the rows' ids, or `"column.field"` inside one.
-        image_column: That of the images: their own paths are in the messages about them.
+        id_column: The column of the rows' ids, or `"column.field"`.
+        image_column: The column of the images, whose own paths are in the messages about them.
 
     Returns:
-        `"Row 7 (id=abc)"`; without a number `"Row id=abc"`; without an id too, `"Row 3 of its batch"`. Texts in a
+        `"Row 7 (id=abc)"`; without a number `"Row id=abc"`; without an id either, `"Row 3 of its batch"`. Texts in a
         column called "path" are shown as well.
 
     Raises:

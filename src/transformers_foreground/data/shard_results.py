@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from transformers_foreground.atomic_write import replace_durably, unfinished
+from transformers_foreground import atomic_write
 
 KEY: Final = b"transformers_foreground.job"
-"""Where the metadata of a result's Parquet file says what it was made of, as JSON."""
+"""The key of a result's `Made`, as JSON, in the metadata of its Parquet file."""
 ROW_GROUP_BYTES: Final = 64 * 2**20
 ROW_GROUP_ROWS: Final = 65_536
 
@@ -31,8 +31,8 @@ class Made:
         source: The shard's identity.
         options: The digest of the job's options.
         rows: Rows in the result.
-        errors: Images that could not be read, whether their rows are there or were left out.
-        doubtful: Rows whose doubt is at least `runtime.doubt.HIGH`.
+        errors: Rows with an image that could not be read, whether they are there or were left out.
+        doubtful: Masks whose doubt is at least `runtime.doubt.HIGH`.
     """
 
     source: str
@@ -47,7 +47,7 @@ class ShardWriter:
 
     def __init__(self, file: IO[bytes], schema: pa.Schema) -> None:
         words = [field.name for field in schema if pa.types.is_string(field.type)]
-        self._writer = pq.ParquetWriter(file, schema, use_dictionary=words)  # masks hardly ever repeat
+        self._writer = pq.ParquetWriter(file, schema, use_dictionary=words)  # not of masks, which hardly ever repeat
         self._schema = schema
         self._tables: list[pa.Table] = []
         self._bytes = self._rows = 0
@@ -56,7 +56,7 @@ class ShardWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._writer.close()  # also of a file that is given up, while it is open still
+        self._writer.close()  # before its file is closed, also after an error
 
     def write(self, table: pa.Table) -> None:
         """Add rows."""
@@ -79,9 +79,7 @@ class ShardWriter:
 
 @contextmanager
 def whole_file(filesystem: Any, path: str) -> Iterator[IO[bytes]]:
-    """Open a file to be written, which gets its name when it is complete.
-
-    On this machine it is on the disk by then. On a store it is moved; what a killed process left of it is removed.
+    """Open a file to write, which gets its name when it is complete; what a killed process left of it is removed.
 
     Args:
         filesystem: Of fsspec.
@@ -91,7 +89,7 @@ def whole_file(filesystem: Any, path: str) -> Iterator[IO[bytes]]:
         OSError: It cannot be written.
     """
     if isinstance(filesystem, LocalFileSystem):
-        with _whole_local_file(Path(path)) as file:
+        with atomic_write.whole_file(Path(path), durable=True) as file:
             yield file
         return
     folder, name = posixpath.split(path)
@@ -111,21 +109,8 @@ def whole_file(filesystem: Any, path: str) -> Iterator[IO[bytes]]:
         raise
 
 
-@contextmanager
-def _whole_local_file(path: Path) -> Iterator[IO[bytes]]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = unfinished(path)
-    try:
-        with temporary.open("wb") as file:
-            yield file
-        replace_durably(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def made_of(filesystem: Any, path: str) -> Made | None:
-    """Read what a result was made of; `None` where there is none, or a file that no job wrote."""
+    """Return what a result was made of; `None` if there is no result, or no job wrote it."""
     try:
         with filesystem.open(path, "rb") as file:
             metadata = pq.read_metadata(file).metadata or {}

@@ -1,4 +1,4 @@
-"""The work on one shard: its rows in, masks out, memory flat."""
+"""The work on one shard: its rows in, masks out, a few rows in memory at once."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from transformers_foreground.data.arrow import ArrowMapper
 from transformers_foreground.data.columns import path_to
+from transformers_foreground.data.deaths import Record, compute
 from transformers_foreground.data.shard_results import Made, ShardWriter, whole_file
 from transformers_foreground.data.shards import Shard, open_shard
 from transformers_foreground.runtime.doubt import HIGH
@@ -39,21 +40,19 @@ class ShardWork:
     batch_size: int
 
     def result_path(self, shard: Shard) -> str:
-        """Return where a shard's result goes."""
+        """Return the path of a shard's result."""
         return f"{self.folder}/{shard.name}.parquet"
 
     def __call__(
-        self,
-        shard: Shard,
-        on_rows: Callable[[int], None] = lambda count: None,
-        compute: Callable[[pa.Table], pa.Table] | None = None,
+        self, shard: Shard, record: Record, worker: str, on_rows: Callable[[int], None] = lambda count: None
     ) -> Made:
         """Do a shard.
 
         Args:
             shard: The shard.
+            record: Remembers rows that killed a process; see `deaths.compute`.
+            worker: Who does it; see there.
             on_rows: Called with the number of rows that were done, a few at a time.
-            compute: Does the images in the mapper's place.
 
         Raises:
             ImageError: The shard cannot be read, or an image of it where `on_error` is `"raise"`.
@@ -64,48 +63,53 @@ class ShardWork:
         with (
             open_shard(self.source, shard, self.mapper.image_column, self.batch_size) as (schema, tables),
             whole_file(self.output, self.result_path(shard)) as file,
-            ShardWriter(file, self._mapped(schema.remove_metadata().empty_table()).schema) as writer,
+            ShardWriter(file, self._result_schema(schema)) as writer,
         ):
             for table in tables:
-                result = self._mapped(table.replace_schema_metadata(None), compute)
-                writer.write(result)
+                table = table.replace_schema_metadata(None)
+                result = compute(self.mapper, table, record, worker)
+                writer.write(self._without_images(result, table))
                 rows += result.num_rows
-                errors += table.num_rows - result.num_rows + self._count(result, self.mapper.error_column)
-                doubtful += self._count(result, self.mapper.columns["doubt"], HIGH)
+                errors += table.num_rows - result[self.mapper.error_column].null_count
+                doubtful += _at_least(result[self.mapper.columns["doubt"]], HIGH)
                 on_rows(table.num_rows)
             made = Made(shard.identity, self.options, rows, errors, doubtful)
             writer.finish(made)
         return made
 
-    def _mapped(self, table: pa.Table, compute: Callable[[pa.Table], pa.Table] | None = None) -> pa.Table:
-        result = (compute or self.mapper)(table)
-        return result if self.keep_images else names_alone(result, table, self.mapper.image_column)
+    def _result_schema(self, schema: pa.Schema) -> pa.Schema:
+        empty = schema.remove_metadata().empty_table()
+        return self._without_images(self.mapper(empty), empty).schema
 
-    @staticmethod
-    def _count(table: pa.Table, column: str | None, least: float | None = None) -> int:
-        """Count a column's values that are not null, and not less than a number."""
-        if column is None:
-            return 0
-        values = table[column]
-        if least is None:
-            return len(values) - int(values.null_count)
-        return int(pc.sum(pc.greater_equal(values, least)).as_py() or 0)
+    def _without_images(self, result: pa.Table, table: pa.Table) -> pa.Table:
+        column = path_to(self.mapper.image_column, table.column_names)[0]
+        is_new = column in (*self.mapper.columns.values(), self.mapper.error_column)
+        return result if self.keep_images or is_new else names_alone(result, column)
 
 
-def names_alone(result: pa.Table, table: pa.Table, image_column: str) -> pa.Table:
+def _at_least(values: pa.ChunkedArray, least: float) -> int:
+    """Count the numbers in a column, or in lists in it, that are not less than a number."""
+    while pa.types.is_list(values.type):
+        values = pc.list_flatten(values)
+    return int(pc.sum(pc.greater_equal(values, least)).as_py() or 0)
+
+
+def names_alone(table: pa.Table, column: str) -> pa.Table:
     """Leave the images out of a table; what names them, a path or URI, stays in their column.
 
     Args:
-        result: The table.
-        table: What it was made of.
-        image_column: The column, or `"column.field"`. One that was replaced by a result stays as it is.
+        table: The table.
+        column: The column that holds the images, or has a field that does.
     """
-    column = path_to(image_column, table.column_names)[0]
-    place, kind = result.schema.get_field_index(column), table.schema.field(column).type
-    if place < 0 or result.schema.field(place).type != kind or pa.types.is_string(kind):
-        return result
-    if pa.types.is_struct(kind) and (field := kind.get_field_index("path")) >= 0:
-        path = kind.field(field)
-        if pa.types.is_string(path.type):
-            return result.set_column(place, column, pc.struct_field(result[column], "path"))
-    return result.remove_column(place)
+    place, kind = table.schema.get_field_index(column), table.schema.field(column).type
+    if _is_text(kind):
+        return table
+    if pa.types.is_struct(kind) and (field := kind.get_field_index("path")) >= 0 and _is_text(kind.field(field).type):
+        return table.set_column(place, column, pc.struct_field(table[column], "path"))
+    return table.remove_column(place)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    while pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        kind = kind.value_type
+    return str(kind) in ("string", "large_string", "string_view")

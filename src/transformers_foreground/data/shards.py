@@ -1,17 +1,18 @@
 """Shards: the units of a job, and how their rows are read a few at a time.
 
-A shard is a Parquet file, a WebDataset tar file, or a part of a folder of images. To which part an image belongs is
-decided by a hash of its path below the folder, so that files that are added leave all others where they were.
+A shard is a Parquet file, a WebDataset tar file, or a part of a folder of images. A hash of an image's path below the
+folder decides to which part it belongs, so that an added file moves no other.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import posixpath
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import IOBase
 from typing import Any, Final, Literal, Self
@@ -19,6 +20,7 @@ from typing import Any, Final, Literal, Self
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 
 from transformers_foreground.data.store_errors import RetriedFile, with_retries
 from transformers_foreground.errors import ImageError, UnsupportedOptionError
@@ -43,10 +45,10 @@ class Shard:
     """A unit of a job.
 
     Attributes:
-        name: Its path below the input, without suffix: what its result is called.
+        name: Its path below the input, without suffix; its result has the same name.
         kind: What it is.
         path: The file's path on its file system; of images, the folder's.
-        identity: Stands for its contents: size and ETag or time of modification, of all of its files.
+        identity: Hash of the sizes, and ETags or times of modification, of all of its files.
         files: Of images, their paths below the folder, sorted.
     """
 
@@ -55,6 +57,19 @@ class Shard:
     path: str
     identity: str
     files: tuple[str, ...] = ()
+
+
+def store_of(url: str) -> tuple[Any, str]:
+    """Return the file system of a path or URL, and the path there, without a slash at its end.
+
+    Raises:
+        UnsupportedOptionError: There is no such kind of URL, or the package that opens it is not installed.
+    """
+    try:
+        filesystem, path = fsspec.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise UnsupportedOptionError(f"Cannot open {url}: {error}.") from error
+    return filesystem, (posixpath.normpath(path) if isinstance(filesystem, LocalFileSystem) else path).rstrip("/")
 
 
 def find_shards(source: str, parts: int) -> tuple[Any, list[Shard]]:
@@ -66,17 +81,10 @@ def find_shards(source: str, parts: int) -> tuple[Any, list[Shard]]:
 
     Raises:
         UnsupportedOptionError: There is nothing of that kind, or more than one kind.
+        ImageError: The folder, or one below it, cannot be listed.
     """
-    filesystem, root = fsspec.url_to_fs(source)
-    filesystem.invalidate_cache()
-    root = root.rstrip("/")
-    if filesystem.isfile(root):
-        found = {root: filesystem.info(root)}
-        root = posixpath.dirname(root)
-    else:
-        found = filesystem.find(root, detail=True)
-    infos = {path[len(root) :].lstrip("/"): info for path, info in found.items()}
-    infos = {name: info for name, info in infos.items() if not any(part[:1] == "." for part in name.split("/"))}
+    filesystem, root = store_of(source)
+    root, infos = with_retries(lambda: _infos(filesystem, root), source)
     files = {name: info for name, info in infos.items() if _suffix(name) and posixpath.basename(name)[0] != "_"}
     if len({_FILES[_suffix(name)] for name in files}) > 1:
         raise UnsupportedOptionError(
@@ -88,6 +96,36 @@ def find_shards(source: str, parts: int) -> tuple[Any, list[Shard]]:
     if not images:
         raise UnsupportedOptionError(f"{source}: there are no Parquet files, tar files or images.")
     return filesystem, _image_shards(root, images, parts)
+
+
+def _infos(filesystem: Any, root: str) -> tuple[str, dict[str, Mapping[str, Any]]]:
+    """Return a folder (that of a file, if it is one), and what is known of the files in it by their paths below it."""
+    filesystem.invalidate_cache()
+    if filesystem.isfile(root):
+        found = {root: filesystem.info(root)}
+        root = posixpath.dirname(root)
+    else:
+        local = isinstance(filesystem, LocalFileSystem)
+        found = _local_files(root) if local else filesystem.find(root, detail=True)
+    infos = {path[len(root) :].lstrip("/"): info for path, info in found.items()}
+    return root, {name: info for name, info in infos.items() if not any(part[:1] == "." for part in name.split("/"))}
+
+
+def _local_files(root: str) -> dict[str, Mapping[str, Any]]:
+    """Do as `find` of fsspec, which leaves out folders that cannot be read, and looks at links, not at their files."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    found: dict[str, Mapping[str, Any]] = {}
+    for folder, folders, names in os.walk(root, onerror=fail if os.path.exists(root) else None):
+        folders[:] = [name for name in folders if name[0] != "."]
+        for name in names:
+            path = os.path.join(folder, name)
+            with suppress(FileNotFoundError):  # deleted since; but a link to nothing fails when it is read
+                status = os.stat(path, follow_symlinks=os.path.exists(path))
+                found[path.replace(os.sep, "/")] = {"size": status.st_size, "mtime": status.st_mtime}
+    return found
 
 
 def _suffix(name: str) -> str:
@@ -123,12 +161,12 @@ def _image_shards(root: str, images: Mapping[str, Mapping[str, Any]], parts: int
 
 
 def part_of(name: str, parts: int) -> int:
-    """Return to which of so many parts an image belongs, by its path below the folder alone."""
+    """Return the number of the part that an image belongs to, by its path below the folder alone."""
     return int.from_bytes(hashlib.sha256(name.encode(errors="surrogatepass")).digest()[:8]) % parts
 
 
 def identity_of(files: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return 32 hex digits that change with the names, sizes, and ETags or times of modification of files."""
+    """Return a hash of the names, sizes, and ETags or times of modification of files: 32 hex digits."""
     digest = hashlib.sha256()
     for name, info in sorted(files.items()):
         known = {key.lower().replace("-", "_"): value for key, value in info.items()}
@@ -147,7 +185,7 @@ def open_shard(filesystem: Any, shard: Shard, image_column: str, batch_size: int
     Args:
         filesystem: Where it lies.
         shard: The shard.
-        image_column: What the images' column is called. Of a WebDataset also the extension of its images, such as
+        image_column: The name of the images' column. Of a WebDataset also the extension of its images, such as
             `"jpg"` or `"input.png"`; `"image"` takes the first image of each row.
         batch_size: Rows in a table.
 
@@ -200,7 +238,9 @@ def _webdataset_rows(file: IOBase, column: str, batch_size: int) -> Rows:
 
 def _image_rows(shard: Shard, column: str, batch_size: int) -> Rows:
     schema = pa.schema([(column, pa.string())])
-    return schema, _tables(({column: name} for name in shard.files), schema, batch_size)
+    # A name that is no UTF-8, which Arrow cannot hold, gives an error of its row.
+    names = (name.encode(errors="backslashreplace").decode() for name in shard.files)
+    return schema, _tables(({column: name} for name in names), schema, batch_size)
 
 
 def _tables(rows: Iterator[dict[str, Any]], schema: pa.Schema, batch_size: int) -> Iterator[pa.Table]:
@@ -215,7 +255,7 @@ def _tables(rows: Iterator[dict[str, Any]], schema: pa.Schema, batch_size: int) 
 
 
 def _samples(file: IOBase, column: str) -> Iterator[dict[str, Any]]:
-    """Yield one row for each run of members that differ only from the first dot of their names on."""
+    """Yield one row for each run of members whose names are equal up to the first dot."""
     row: dict[str, Any] | None = None
     with tarfile.open(fileobj=file, mode="r|*", tarinfo=_Member) as tar:
         for member in tar:
@@ -235,7 +275,7 @@ def _samples(file: IOBase, column: str) -> Iterator[dict[str, Any]]:
 
 
 class _Member(tarfile.TarInfo):
-    """A member of a tar file whose end must be there: `tarfile` takes one that was cut short for a shorter one."""
+    """A member of a tar file; the file's end must be there, since `tarfile` does not notice one that was cut short."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> Self:

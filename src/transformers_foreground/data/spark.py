@@ -1,4 +1,4 @@
-"""Masks for a column of images on Spark: `datasets.ForegroundMapper`'s work, in Spark's Python workers.
+"""Masks for a column of images on Spark, in Spark's Python workers.
 
 Needs the extra [spark], on all machines.
 """
@@ -27,24 +27,23 @@ if TYPE_CHECKING:
 def map_in_arrow(
     df: DataFrame, model: str | Path = "briaai/RMBG-1.4", *, batch_size: int = 16, **options: Any
 ) -> DataFrame:
-    """Add masks to the rows of a data frame, by `DataFrame.mapInArrow`, which unlike `mapInPandas` keeps all types.
+    """Add masks to the rows of a data frame, by `DataFrame.mapInArrow`: unlike `mapInPandas` it keeps all types.
 
     Each task opens the model once, with `spark.task.cpus` threads. Spark hands over up to
     `spark.sql.execution.arrow.maxRecordsPerBatch` (10,000) rows at a time: set it to 64 or so, or images fill memory.
 
-    A row whose image kills its worker (for want of memory, say) costs three deaths, and is then one that cannot be
+    A row whose image kills its worker (out of memory, say) costs three deaths, and then counts as one that cannot be
     read: `on_error` decides. Spark does a task again until `spark.task.maxFailures` (4; only 1 with the master
-    `local[N]`, which `local[N,4]` changes). For that the driver listens at a port of its own; workers that cannot reach
-    it go on, and count no deaths.
+    `local[N]`, which `local[N,4]` changes). To count deaths, the driver listens at a port of its own; workers that
+    cannot reach it go on without counting.
 
     Args:
         df: The data frame. Images are in a binary column (`"content"` of the format "binaryFile"), or one of paths
             (`"image.origin"` of the format "image"), or a struct of "bytes" and "path".
         model: Repository id or folder. Machines without its files download them; a folder must be on all of them.
         batch_size: Rows worked on at once.
-        options: Those of `arrow.ArrowMapper`, with the meanings that they have in `ray.map_batches`: image_column,
-            mask_column, cutout_column, alpha_column, doubt_column, error_column, id_column, on_error, filesystem,
-            dtype, ...
+        options: Those of `ray.map_batches`, with the same meaning, but for Ray's own: image_column, mask_column,
+            cutout_column, alpha_column, doubt_column, error_column, id_column, on_error, filesystem, dtype, ...
 
     Returns:
         The data frame with its new columns; lazy, as all of Spark. Masks and cut-outs are PNG.
@@ -52,8 +51,8 @@ def map_in_arrow(
     Raises:
         MissingExtraError: PySpark is not installed.
         UnsupportedOptionError: An option has an unknown value, or there is no such column.
-        ForegroundError: As `Segmenter` says. What goes wrong later is raised as an error of Spark, whose message has
-            ours.
+        ForegroundError: As `Segmenter` says. What goes wrong later is raised as an error of Spark that quotes our
+            message.
 
     Examples:
         >>> df = map_in_arrow(spark.read.parquet("s3a://photos/in/"), on_error="none", error_column="error")
@@ -87,23 +86,18 @@ def _added(mapper: ArrowMapper, schema: StructType) -> list[StructField]:
     """Return `ArrowMapper.added` as Spark's fields; Spark's own conversion of types is not public."""
     from pyspark.sql.types import ArrayType, BinaryType, DoubleType, FloatType, StringType, StructField
 
-    kinds: dict[str, DataType] = {
-        "mask": BinaryType(),
-        "cutout": BinaryType(),
-        "alpha": ArrayType(ArrayType(FloatType())),
-        "doubt": DoubleType(),
+    kinds = {
+        pa.binary(): BinaryType(),
+        pa.string(): StringType(),
+        pa.float32(): FloatType(),
+        pa.float64(): DoubleType(),
     }
+
+    def to_spark(kind: pa.DataType) -> DataType:
+        return ArrayType(to_spark(kind.value_type)) if pa.types.is_list(kind) else kinds[kind]
+
     depth = _depth(schema, path_to(mapper.image_column, schema.names))
-    fields = []
-    for kind, column in mapper.columns.items():
-        if column is not None:
-            feature = kinds[kind]
-            for _ in range(depth):
-                feature = ArrayType(feature)
-            fields.append(StructField(column, feature))
-    if mapper.error_column is not None:
-        fields.append(StructField(mapper.error_column, StringType()))
-    return fields
+    return [StructField(field.name, to_spark(field.type)) for field in mapper.added_in_lists(depth)]
 
 
 def _depth(schema: StructType, path: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""Images that kill Spark's workers: the driver keeps the record, and hears of a death by the connection that breaks."""
+"""Images that kill Spark's workers: the driver keeps the record, and notices a death by the broken connection."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Recorder:
 
     Attributes:
         host: The driver's, as the workers know it.
-        port: That the record listens at.
-        token: What a worker must say first.
+        port: The port it listens at.
+        token: What a worker must send first.
     """
 
     host: str
@@ -36,7 +36,7 @@ class Recorder:
 
     @contextmanager
     def connected(self) -> Iterator[Record]:
-        """Connect a worker for as long as its task takes; without an answer deaths are not counted, which is logged."""
+        """Connect a worker for as long as its task takes; without an answer, log that deaths are not counted."""
         try:
             connection = socket.create_connection((self.host, self.port), _TIMEOUT)
         except OSError as error:
@@ -67,17 +67,17 @@ class _Remote:
 
 
 def record_at(host: str, bind_to: str) -> Recorder | None:
-    """Keep a record in this process, until it ends, and return where; `None` where this process is not the driver.
+    """Keep a record in this process until it ends, and return where; `None` if this process is not the driver.
 
     Args:
-        host: This machine, as workers know it.
+        host: This machine's address, as workers know it.
         bind_to: The address to listen at.
     """
     token = secrets.token_hex(16)
     deaths: Counter[str] = Counter()
 
     class Worker(socketserver.StreamRequestHandler):
-        """What the driver hears of one worker, on a thread of its own."""
+        """The driver's side of one worker's connection, on a thread of its own."""
 
         def handle(self) -> None:
             if not hmac.compare_digest(self.rfile.readline(100).strip(), token.encode()):

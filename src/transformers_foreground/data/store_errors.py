@@ -1,4 +1,4 @@
-"""Errors of stores that pass: throttling, timeouts, broken connections. They are retried before a row is given up."""
+"""Errors of stores that may pass (throttling, timeouts, broken connections): what to do again before it fails."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from transformers_foreground.errors import ImageError
 from transformers_foreground.images.reading import unreadable
 
 PAUSES: Final = (0.5, 1.0, 2.0, 4.0)  # seconds between the attempts
-_LONGEST: Final = 60.0  # seconds after which nothing is tried again: slow timeouts would add up
+_LONGEST: Final = 60.0  # seconds after which there is no further attempt: slow timeouts would add up
 
 _STATUSES: Final = frozenset((408, 429, 500, 502, 503, 504))
 _ERRNOS: Final = frozenset(
     (errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT, errno.EAGAIN, errno.ENETRESET)
 )
-# Those of the clients below fsspec (botocore, aiohttp, requests, urllib3, azure-core), which need not be installed.
+# Of the clients that fsspec uses (botocore, aiohttp, requests, urllib3, azure-core), which need not be installed.
 _CLASSES: Final = frozenset(
     (
         "ChunkedEncodingError", "ClientPayloadError", "EndpointConnectionError", "FSTimeoutError", "HTTPClientError",
@@ -28,7 +28,7 @@ _CLASSES: Final = frozenset(
         "ServerDisconnectedError", "ServiceRequestError", "ServiceResponseError", "TransportError",
     )
 )  # fmt: skip
-# What Arrow's C++ clients say, in which there is no class; Ray Data's `retried_io_errors` are among these.
+# Messages of Arrow's C++ clients, whose errors have no class of their own; with Ray Data's `retried_io_errors`.
 _MESSAGE: Final = re.compile(
     r"slow_?down|throttl|too ?many ?requests|rate ?exceeded|reduce your request rate|time[ds]?[ -]?out"
     r"|connection (?:was )?(?:reset|aborted|closed)|reset by peer|broken pipe|temporarily unavailable"
@@ -43,14 +43,14 @@ _T = TypeVar("_T")
 
 
 def with_retries(read: Callable[[], _T], name: str) -> _T:
-    """Read from a store, again after a pause where it failed for the moment.
+    """Read from a store; after an error that may pass, pause and read again.
 
     Args:
         read: Reads once.
-        name: What messages call the image.
+        name: The name of the image in messages.
 
     Raises:
-        ImageError: It cannot be read. The message says so where the store failed, time after time, and not the image.
+        ImageError: It cannot be read. The message says so if it was the store that failed each time, not the image.
     """
     started = time.monotonic()
     attempt = 0
@@ -74,18 +74,18 @@ def with_retries(read: Callable[[], _T], name: str) -> _T:
 
 
 class RetriedFile(io.RawIOBase):
-    """A file that is read again, from the same place, where its store failed for the moment.
+    """A file that is read again, from the same place, after an error of its store that may pass.
 
     Args:
         file: A binary file, open for reading.
-        name: What messages call it.
+        name: Its name in messages.
     """
 
     def __init__(self, file: IO[bytes], name: str) -> None:
         self._file, self._name = file, name
 
     def readable(self) -> bool:
-        """Return that it is."""
+        """Return `True`."""
         return True
 
     def seekable(self) -> bool:
@@ -116,11 +116,11 @@ class RetriedFile(io.RawIOBase):
 
 
 def is_transient(error: BaseException, name: str = "") -> bool:
-    """Whether an error may be gone at the next attempt.
+    """Whether the next attempt may succeed.
 
     Args:
         error: Of a file system of pyarrow or fsspec, or of a download; its causes count too.
-        name: Of the image: where the message repeats it, its words do not count.
+        name: The image's name: its words in the message do not count.
     """
     return any(_passes(link, name) for link in _chain(error))
 
@@ -141,7 +141,7 @@ def _passes(error: BaseException, name: str) -> bool:
 
 
 def _status(error: BaseException) -> Any:
-    """Return the HTTP status that a client's error bears under one of the usual names."""
+    """Return the HTTP status of a client's error, which is under one of the usual names."""
     for holder in (error, getattr(error, "response", None)):
         for key in ("status_code", "status", "code"):
             value = getattr(holder, key, None)
