@@ -305,6 +305,8 @@ def test_plan_of_many() -> None:
         (["serve", "--max-size", "inf"], "inf is no number that counts"),
         (["serve", "--max-disk", "nan"], "nan is no number that counts"),
         (["quantize", "m", "--images", "photos", "--percentile", "nan"], "nan is no number that counts"),
+        (["serve", "--api-key", "secret"], "--api-key needs --api-only"),
+        (["quantize", "model", "--images", ".", "--method", "magic"], "'--method'.*magic.*'percentile'"),
     ],
 )
 def test_usage_errors(args: list[str], message: str, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,15 @@ def test_images_without_a_mask_are_said_and_exit_1(shards: Path) -> None:
     assert "b: 2 images have no mask" in result.stderr
     assert "c.parquet" in result.stderr
     assert run("map", "in", "raised", "--image-column", "photo", "--on-error", "raise").exit_code == 1
+    skipped = run("map", "in", "skipped", "--image-column", "photo", "--on-error", "skip").stderr
+    assert "b: 2 images have no mask; their rows are left out" in skipped
+
+
+def test_results_that_cannot_be_written(shards: Path) -> None:
+    Path("out").write_text("a file")
+    result = run("map", "in", "out/masks", "--image-column", "photo")
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit)
+    assert "error: out/masks cannot be written" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -61,7 +70,9 @@ def test_images_without_a_mask_are_said_and_exit_1(shards: Path) -> None:
         (["nothing", "out"], "no Parquet files"),
         (["in", "in/out"], "must lie apart"),
         (["in", "out"], "no column"),
-        (["in", "out", "--on-error", "ignore"], "use none, skip or raise"),
+        (["in", "out", "--on-error", "ignore"], "'raise', 'none', 'skip'"),
+        (["in", "out", "--actors", "2"], "give --ray"),
+        (["foo://bucket", "out"], "Protocol not known: foo"),
     ],
 )
 def test_usage(shards: Path, arguments: list[str], said: str) -> None:
@@ -89,7 +100,7 @@ def test_killed_and_resumed(here: Path) -> None:
     assert len(before) < 40
     result = run("map", "in", "out", "--resume")
     assert result.exit_code == 0
-    assert f"Shards kept, as they are done: {len(before)} of 40" in result.stderr
+    assert f"Shards kept from an earlier run: {len(before)} of 40" in result.stderr
     assert all((Path("out") / name).stat().st_mtime_ns == mtime for name, mtime in before.items())
     ids = [i for file in sorted(Path("out").glob("*.parquet")) for i in pq.read_table(file)["id"].to_pylist()]
     assert ids == [number for number in range(40) for _ in range(8)]

@@ -25,7 +25,7 @@ class ForegroundImageProcessor(BaseImageProcessor):  # type: ignore[misc]
             are kept and saved again, but do nothing.
 
     Raises:
-        UnsupportedOptionError: A size or a resampling that is not known.
+        UnsupportedOptionError: A size or a resampling is unknown.
 
     Examples:
         >>> processor = ForegroundImageProcessor(size={"width": 320, "height": 320})
@@ -40,7 +40,7 @@ class ForegroundImageProcessor(BaseImageProcessor):  # type: ignore[misc]
 
     @property
     def processing(self) -> Processing:
-        """What the attributes say now."""
+        """How pixels go in and the plane comes out, by the attributes as they are now."""
         return Processing.from_dict({f.name: getattr(self, f.name) for f in fields(Processing)})
 
     @classmethod
@@ -54,7 +54,7 @@ class ForegroundImageProcessor(BaseImageProcessor):  # type: ignore[misc]
     def to_dict(self) -> dict[str, Any]:
         """Return what `save_pretrained` writes."""
         saved: dict[str, Any] = super().to_dict()
-        # Transformers.js knows its own classes alone; transformers makes `ImageImageProcessor` of this name.
+        # Transformers.js knows only its own classes; transformers makes `ImageImageProcessor` of this name.
         saved.pop("image_processor_type", None)
         saved["feature_extractor_type"] = "ImageFeatureExtractor"
         return {**saved, **self.processing.to_dict()}
@@ -103,7 +103,7 @@ class ForegroundImageProcessor(BaseImageProcessor):  # type: ignore[misc]
 
 
 class ImageImageProcessor(ForegroundImageProcessor):
-    """The name that transformers makes of Transformers.js' `"feature_extractor_type": "ImageFeatureExtractor"`."""
+    """The class that transformers looks for where a file says `"feature_extractor_type": "ImageFeatureExtractor"`."""
 
     @classmethod
     def from_dict(cls, image_processor_dict: dict[str, Any], **kwargs: Any) -> Any:

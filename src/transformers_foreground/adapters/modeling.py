@@ -29,7 +29,7 @@ try:  # a true ORTModel where Optimum can be had; optimum-onnx 0.1.0 fails to im
 except (ImportError, RuntimeError):
     from transformers_foreground.adapters.standalone import StandaloneModel as ORTModel
 
-# What transformers' and Optimum's factories add by themselves.
+# Options that transformers' and Optimum's factories add by themselves.
 _FACTORY_NOISE = (
     "_commit_hash",
     "_from_auto",
@@ -44,7 +44,7 @@ _FACTORY_NOISE = (
 
 @dataclass
 class ForegroundOutput(ModelOutput):  # type: ignore[misc]
-    """What the model returns.
+    """The output of the model.
 
     Attributes:
         alpha: Foreground opacity in [0, 1], float32, shape (B, 1, h, w): torch for torch, numpy for numpy.
@@ -56,7 +56,7 @@ class ForegroundOutput(ModelOutput):  # type: ignore[misc]
 class ORTModelForForegroundExtraction(ORTModel):  # type: ignore[misc]
     """ONNX model that gives one alpha plane for each image.
 
-    The input may have any name and the graph may have more outputs: only the first one is asked for. It is an
+    The graph's input may have any name; of its outputs only the first is computed. The class is an
     `optimum.onnxruntime.ORTModel` where Optimum is installed and works.
 
     Examples:
@@ -103,7 +103,7 @@ class ORTModelForForegroundExtraction(ORTModel):  # type: ignore[misc]
 
         Args:
             model_id: Repository id or folder.
-            config: Used in place of `config.json`.
+            config: Replaces `config.json`.
             kwargs: The options of `Segmenter`: device, dtype, strict, subfolder, model_file_name, revision,
                 cache_dir, local_files_only, token, session_options, provider_options, use_external_data_format,
                 progress_callback, resampling. Optimum's `file_name` is taken too.
@@ -116,7 +116,7 @@ class ORTModelForForegroundExtraction(ORTModel):  # type: ignore[misc]
             options.setdefault("dtype", options.pop("torch_dtype"))
         if "file_name" in options:
             options["model_file_name"] = options.pop("file_name").removesuffix(".onnx")
-            options.setdefault("dtype", "fp32")  # the name is already the whole name
+            options.setdefault("dtype", "fp32")  # the name is complete: no suffix of a dtype
         raw = config.to_dict() if isinstance(config, PretrainedConfig) else config
         return cls.from_segmenter(Segmenter(model_id, config=raw, **options).open())
 
@@ -149,7 +149,7 @@ class ORTModelForForegroundExtraction(ORTModel):  # type: ignore[misc]
         return ForegroundOutput(alpha=run(np.asarray(pixel_values)))
 
     def to(self, *args: Any, **kwargs: Any) -> ORTModelForForegroundExtraction:
-        """Move to a device: a name of Transformers.js, or what torch says. A dtype is ignored.
+        """Move to a device: a name of Transformers.js, or a torch device. A dtype is ignored.
 
         Raises:
             UnsupportedDeviceError: The device name is unknown.
@@ -169,7 +169,7 @@ class ORTModelForForegroundExtraction(ORTModel):  # type: ignore[misc]
         return self.segmenter.processing if self.segmenter else None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle what the session is opened from: each process opens its own."""
+        """Pickle the model without its session: each process opens its own."""
         if self.segmenter is None:
             raise TypeError("Only a model from from_pretrained() can be pickled.")
         return type(self).from_segmenter, (self.segmenter,)

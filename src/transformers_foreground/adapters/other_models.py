@@ -1,4 +1,4 @@
-"""Models whose graph gives no foreground plane: they are transformers' own."""
+"""Models whose graph gives no foreground plane: transformers' own pipeline runs them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def other_pipeline(
 
     Args:
         task: The task.
-        segmenter: Where the model is.
+        segmenter: The model's files and device.
         error: Why it is no foreground model.
         batch_size: For the pipeline.
         num_workers: For the pipeline.

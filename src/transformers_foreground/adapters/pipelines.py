@@ -40,7 +40,7 @@ class ForegroundExtractionPipeline(Calls, ImageSegmentationPipeline):  # type: i
             self.call_options = self.call_options.updated(counts, self.segmenter.files.model_id)
 
     def check_model_type(self, supported_models: Any) -> None:
-        """Skip the parent's list of classes, which cannot name ours."""
+        """Skip the parent's check against a list of classes, which cannot hold ours."""
         if not self.extracts_foreground:
             super().check_model_type(supported_models)
 
@@ -81,7 +81,7 @@ class ForegroundExtractionPipeline(Calls, ImageSegmentationPipeline):  # type: i
         return given, self._processed(call)
 
     def _processed(self, call: CallOptions) -> CallOptions:
-        """Let the pipeline's own image processor decide, as it is now: others may share the model."""
+        """Use the pipeline's own image processor, as it is now: other pipelines may share the model."""
         own = getattr(self.image_processor, "processing", None)
         return replace(call, prepare={**call.prepare, "processing": merged(self.segmenter.processing, own)})
 

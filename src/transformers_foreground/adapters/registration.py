@@ -1,4 +1,4 @@
-"""`register()`: from here on transformers and Optimum know foreground models."""
+"""`register()`: makes transformers and Optimum load foreground models."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ def register() -> None:
 
     Afterwards `transformers.pipeline("image-segmentation", "briaai/RMBG-1.4")`,
     `optimum.onnxruntime.pipeline(...)` and `optimum.pipelines.pipeline(..., accelerator="ort")` load the model's ONNX
-    file and return this package's pipeline; the same with the task `"background-removal"`. Every other model works as
+    file and return this package's pipeline, and so with the task `"background-removal"`. Every other model works as
     before. No code from a repository runs. A repository whose `config.json` has no `model_type` needs
-    `config=ForegroundConfig()` there, since transformers reads the type before it asks anybody. A second call does
-    nothing.
+    `config=ForegroundConfig()` there, since transformers reads the type first of all. A second call does nothing.
     """
     global _registered
     with _lock:
@@ -43,7 +42,7 @@ def _register() -> None:
     from transformers_foreground.adapters.pipelines import BackgroundRemovalPipeline, ForegroundExtractionPipeline
 
     families = [family for known in known_models() for family in known.families]
-    types = dict.fromkeys([FOREGROUND_MODEL_TYPE, *families, "custom"])  # people write that for Transformers.js
+    types = dict.fromkeys([FOREGROUND_MODEL_TYPE, *families, "custom"])  # the last is usual for Transformers.js
     configs: list[Any] = [config_class(name) for name in types if name not in CONFIG_MAPPING]
     for config in configs:
         own = config.model_type == FOREGROUND_MODEL_TYPE
@@ -53,7 +52,7 @@ def _register() -> None:
         )
         AutoModelForImageSegmentation.register(config, _Loader)
 
-    # Taken out first, since register_pipeline warns of a task that is there.
+    # Removed first, since register_pipeline warns if it replaces a task.
     segmentation = PIPELINE_REGISTRY.supported_tasks.pop("image-segmentation")
     PIPELINE_REGISTRY.register_pipeline(
         "image-segmentation",
@@ -90,7 +89,7 @@ class _LoaderMeta(type):
 
 
 class _Loader(metaclass=_LoaderMeta):
-    """What transformers' Auto class calls. An ORTModel cannot be registered itself."""
+    """Called by transformers' Auto class, with which an ORTModel itself cannot be registered."""
 
     @staticmethod
     def from_pretrained(model_id: str, *_: Any, config: Any = None, **kwargs: Any) -> Any:
@@ -126,7 +125,7 @@ class _GraphLoader:
 
 
 class _OrtLoader:
-    """What Optimum's pipeline calls: our class for foreground models, Optimum's own for all others."""
+    """Called by Optimum's pipeline: loads our class for foreground models, Optimum's own for all others."""
 
     @staticmethod
     def from_pretrained(model_id: str, **kwargs: Any) -> Any:

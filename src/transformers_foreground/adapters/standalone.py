@@ -1,4 +1,4 @@
-"""What takes the place of Optimum's `ORTModel` where Optimum is not installed, or does not work."""
+"""Stands in for Optimum's `ORTModel` where Optimum is not installed, or does not work."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class StandaloneModel:
 
     @property
     def device(self) -> Any:
-        """Where tensors are: on the CPU, since numpy goes in and comes out; a `torch.device` where torch is there."""
+        """The tensors' device: the CPU, since numpy goes in and comes out; a `torch.device` if torch is installed."""
         try:
             import torch
         except ImportError:
@@ -40,7 +40,7 @@ class StandaloneModel:
 
     @property
     def dtype(self) -> Any:
-        """What tensors are made of."""
+        """The tensors' type."""
         return "float32"
 
     def can_generate(self) -> bool:
@@ -51,7 +51,7 @@ class StandaloneModel:
         """Write the configuration, the image processor and the ONNX file.
 
         Args:
-            save_directory: The folder; it is made.
+            save_directory: The folder; it is created.
         """
         Path(save_directory).mkdir(parents=True, exist_ok=True)
         for part in (self.config, *self.preprocessors):

@@ -16,13 +16,13 @@ _M_ARENA_MAX: Final = -8  # of glibc's mallopt(3)
 def main() -> None:
     """Run the command."""
     use_one_heap()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # into a file, Windows writes in an old encoding that lacks letters
+    if isinstance(sys.stdout, io.TextIOWrapper):  # Windows writes files in an old encoding, which lacks letters
         sys.stdout.reconfigure(errors="backslashreplace")
     app()
 
 
 def use_one_heap() -> None:
-    """Have glibc's threads share one heap: each keeps what it freed, which is 80 MB in a folder of large images."""
+    """Have glibc's threads share one heap: each heap keeps freed memory, 80 MB in a folder of large images."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another C library
             ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)

@@ -17,12 +17,12 @@ from transformers_foreground.atomic_write import whole_file
 from transformers_foreground.cli.console import one_line, progress_bar, say
 from transformers_foreground.cli.identity import Identity, Reading
 from transformers_foreground.cli.planning import Job
-from transformers_foreground.cli.running import Done, check, record_of, run, source_of, unwritable
+from transformers_foreground.cli.running import Done, changing, check, record_of, run, source_of, unwritable
 from transformers_foreground.cli.style import Style
 from transformers_foreground.cli.unexpected import unexpected
 from transformers_foreground.compositing.contact_sheet import cell
 from transformers_foreground.compositing.measures import measures
-from transformers_foreground.errors import ForegroundError, ImageError
+from transformers_foreground.errors import ForegroundError
 from transformers_foreground.images.animated import write_animation
 from transformers_foreground.images.containers import is_animated
 from transformers_foreground.images.decode import DecodedImage
@@ -49,25 +49,21 @@ def run_animated(
     """Cut out images as `running.run` does, and all frames of those that are animations.
 
     Args:
-        segmenter: See `running.run`.
-        jobs: See there.
-        style: See there.
-        force: See there.
-        cells: See there.
-        on_written: See there.
-        workers: See there; of still images.
+        segmenter: The model.
+        jobs: The images, and where the results go.
+        style: How results look.
+        force: Overwrite results that exist.
+        cells: Make cells for a contact sheet.
+        on_written: Called with the record and the file of each result, as soon as it is written.
+        workers: Threads that read and write still images.
         hidden: Show no progress.
-        alone: Whether there is one image: then no other bar is in the way of the one that counts frames.
+        alone: Whether there is one image only: then a bar counts its frames.
 
     Yields:
-        For each job, in order, what became of it.
+        The outcome of each job, in order.
     """
     options: Any = {"force": force, "cells": cells, "on_written": on_written}
-
-    def is_moving(job: Job) -> bool:
-        return style.kind == "gif" or _may_move(job)
-
-    for moving, group in groupby(jobs, is_moving):
+    for moving, group in groupby(jobs, lambda job: style.kind == "gif" or _may_move(job)):
         if not moving:
             yield from run(segmenter, list(group), style, workers=workers, **options)
             continue
@@ -83,13 +79,13 @@ def run_animated(
 
 
 def _may_move(job: Job) -> bool:
-    """Whether a file is an animation; `True` for URLs and standard input, which cannot be looked at in advance."""
+    """Whether a file is an animation; `True` for URLs and standard input, which cannot be read in advance."""
     if not job.is_file:
         return True
     try:
         with open_stream(job.source, name_of(job.source), timeout=0, max_bytes=0) as file:  # no pipe: it may wait
             return is_animated(file)
-    except Exception:  # whoever reads it says what is wrong
+    except Exception:  # reading it later says what is wrong
         return False
 
 
@@ -131,7 +127,7 @@ def _animate(
 
 
 def _write(job: Job, reading: Reading, animation: Animation, frames: Any, style: Style) -> None:
-    """Write an animation, so that its name stands for all of it; nothing is left if anything fails."""
+    """Write an animation, which gets its name when it is complete; nothing is left if anything fails."""
     target: AbstractContextManager[IO[bytes]] = nullcontext(sys.stdout.buffer)
     if job.target is not None:
         mtime_ns = reading.result_time if job.is_file else None
@@ -142,7 +138,7 @@ def _write(job: Job, reading: Reading, animation: Animation, frames: Any, style:
                 place, frames, style.kind, count=animation.count, plays=animation.plays, quality=style.quality
             )
             if reading.is_outdated(job):
-                raise ImageError(f"{name_of(job.source)}: it changes while it is read. Run this again later.")
+                raise changing(job)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -150,7 +146,7 @@ def _write(job: Job, reading: Reading, animation: Animation, frames: Any, style:
 
 
 class _Summary:
-    """What is reported of an animation: box and share of all frames together, and the doubt of the worst frame."""
+    """The report of an animation: box and share of all frames together, and the doubt of the worst frame."""
 
     def __init__(self) -> None:
         self.cell: Image.Image | None = None

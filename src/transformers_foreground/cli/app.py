@@ -1,4 +1,4 @@
-"""The command's root: what it is, and that `foreground photo.jpg` means `foreground cutout photo.jpg`."""
+"""The root of the command; `foreground photo.jpg` means `foreground cutout photo.jpg`."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def _visible_usage_errors() -> Iterator[None]:
 
 
 def _is_word(text: str) -> bool:
-    """Whether this can only be meant as a command: a word without a suffix or a slash, and no file of that name."""
+    """Whether this must be meant as a command: a word without a suffix or a slash, and no file of that name."""
     return text[:1].isalpha() and text.replace("-", "").replace("_", "").isalpha() and not os.path.lexists(text)
 
 
 class _Root(TyperGroup):
-    """A group that takes what is no subcommand and no option of its own as arguments of the default one."""
+    """A group whose default subcommand gets all arguments, unless the first is a subcommand or the root's option."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         ctx.meta[LINE] = list(args)
@@ -61,7 +61,7 @@ class _Root(TyperGroup):
         return f"Commands: {', '.join(self.commands)}."
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a subcommand. An error that we know becomes one line and exit code 1; Ctrl-C is exit code 130."""
+        """Run a subcommand. A `ForegroundError` becomes one line and exit code 1; Ctrl-C gives exit code 130."""
         with plain_messages(), _visible_usage_errors(), ended_in_order():
             try:
                 return super().invoke(ctx)
@@ -83,7 +83,7 @@ app = typer.Typer(
         "Remove the background of images, on this machine.\n\n"
         "[bold]foreground photo.jpg[/bold] writes photo.cutout.png beside it.\n\n"
         "[bold]foreground *.jpg -o out/ --mask-only[/bold] writes masks into a folder.\n\n"
-        "[bold]foreground photos/ -o out/[/bold] does a folder and those in it.\n\n"
+        "[bold]foreground photos/ -o out/[/bold] does a folder and the folders in it.\n\n"
         "[bold]foreground - < photo.jpg > cutout.png[/bold] works in a pipe.\n\n"
         "All options: [bold]foreground cutout --help[/bold]. A file named like a command: [bold]./info[/bold]."
     ),

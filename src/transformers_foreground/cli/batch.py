@@ -15,7 +15,7 @@ from transformers_foreground.cli.watching import Seen, rounds
 from transformers_foreground.errors import ForegroundError, ImageError
 
 Cut = Callable[[list[Job]], Iterable[Any]]
-"""Cuts out images; gives for each, in order, what became of it."""
+"""Cuts out images; yields the outcome of each, in order."""
 
 
 def do(
@@ -34,8 +34,8 @@ def do(
         cut: Cuts them out.
         reporter: Reports them.
         force: Overwrite results.
-        before: Those that were done before.
-        postpone: Whether one that failed is tried again later; then it is not reported.
+        before: The images that were done before.
+        postpone: Returns whether an image that failed is tried again later; then it is not reported.
     """
     todo = [job for job in jobs if job not in before]
     outcomes: Any = [problem(job, force) for job in todo]
@@ -55,7 +55,7 @@ def do(
 
 
 def watch(plan: Callable[[], Plan], known: Seen, cut: Cut, reporter: Reporter, reported: set[str]) -> None:
-    """Process images as they arrive, until Ctrl-C. Mistakes in a folder, such as two images of a name, are reported."""
+    """Process images as they arrive, until Ctrl-C. Errors of a folder (two results of one name) are reported."""
 
     def jobs() -> list[Job]:
         try:
@@ -82,7 +82,7 @@ def watch(plan: Callable[[], Plan], known: Seen, cut: Cut, reporter: Reporter, r
 
 
 def report_unreadable(planned: Plan, reporter: Reporter, reported: set[str]) -> None:
-    """Report each file and folder that could not be looked at, once."""
+    """Report, once, each file and folder that could not be listed or read."""
     for path, why in planned.unreadable:
         if str(path) not in reported:
             reported.add(str(path))

@@ -16,15 +16,15 @@ Loaded = TypeVar("Loaded")
 
 
 def with_consent(load: Callable[[], Loaded], yes: bool) -> Loaded:
-    """Load something, asking on a terminal for each model that is too large to be downloaded unasked.
+    """Load something; ask on a terminal before each download of a model that is too large to go unasked.
 
     Args:
         load: Loads it; called again after a yes.
-        yes: The answer, where it was given in advance.
+        yes: Whether the answer was given in advance, as --yes.
 
     Raises:
         typer.Exit: The answer is no.
-        ModelTooLargeError: Nobody is there to be asked.
+        ModelTooLargeError: There is no terminal to ask on.
     """
     if yes:
         env.max_model_bytes = None

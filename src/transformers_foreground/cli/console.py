@@ -1,4 +1,4 @@
-"""What the command shows while it works: everything on standard error, bars only on a terminal."""
+"""Messages and bars of progress, all on standard error; bars only on a terminal."""
 
 from __future__ import annotations
 
@@ -27,30 +27,27 @@ _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-
 
 
 def visible(text: str) -> str:
-    """Return text with control characters shown by their codes, since a terminal obeys them.
+    """Return text with control characters escaped, since a terminal obeys them.
 
-    Line ends stay; those that turn the direction of writing, and so may hide what is there, do not.
+    So are those that change the direction of writing, which may hide something. Line ends stay.
     """
     return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def one_line(name: str) -> str:
-    """Return a name as `visible` does, with line ends shown too."""
+    """Return a name as `visible` does, with line ends escaped too."""
     return visible(name).replace("\n", "\\n")
 
 
 def say(text: str, style: str = "") -> None:
-    """Show a line on standard error, above a bar where there is one.
-
-    File names are neither markup nor escape codes: `[bold].jpg` is shown as it is.
-    """
+    """Show a line on standard error, above a bar if there is one. `[bold].jpg` is a file name, not markup."""
     from rich.text import Text
 
     stderr().print(Text(visible(text), style=style), soft_wrap=True)
 
 
 def complain(text: str) -> None:
-    """Show an error, which libraries below us may have written in many lines, as one."""
+    """Show an error on one line, though it may quote a library's message of many."""
     say(" ".join(text.split()), "red")
 
 
@@ -63,7 +60,7 @@ class _Lines(logging.Handler):
 def plain_messages() -> Iterator[None]:
     """Show this package's log (licences among it) and all warnings as plain lines, without a line of source code.
 
-    The Hub client's log of its retries is not shown: what comes of them is.
+    The Hub client's log of its retries is not shown, only their outcome.
     """
     hub = logging.getLogger("huggingface_hub")
     hub_level = hub.level
@@ -88,30 +85,18 @@ def plain_messages() -> Iterator[None]:
 
 @contextmanager
 def download_bar(hidden: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Show a bar with rate and time left for what is downloaded, from progress events alone.
+    """Show a bar with rate and time left for each download; yield what to call with each progress event.
 
-    Files that are here already come in one step, and show nothing.
+    Files that are on this machine already show nothing.
     """
     if hidden or not stderr().is_terminal:
-        yield lambda _: None  # and not None, with which the Hub's client shows bars of its own
+        yield lambda _: None  # not None: then the Hub's client would show bars of its own
         return
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from rich import progress
 
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    bar = Progress(*columns, console=stderr())
+    name = progress.TextColumn("{task.description}", markup=False)
+    size, speed = progress.DownloadColumn(), progress.TransferSpeedColumn()
+    bar = progress.Progress(name, progress.BarColumn(), size, speed, progress.TimeRemainingColumn(), console=stderr())
     tasks: dict[str, Any] = {}
 
     def on_event(event: dict[str, Any]) -> None:
@@ -129,7 +114,7 @@ def download_bar(hidden: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
 
 @contextmanager
 def progress_bar(total: int, hidden: bool, unit: str = "images") -> Iterator[Callable[[], None]]:
-    """Show a bar with count, rate and time left for many images, or frames."""
+    """Show a bar with count, rate and time left for many images, or frames; yield what to call after each."""
     if hidden or not stderr().is_terminal:
         yield lambda: None
         return
@@ -150,7 +135,7 @@ def progress_bar(total: int, hidden: bool, unit: str = "images") -> Iterator[Cal
 
 @contextmanager
 def said_if_slow(text: str, hidden: bool, seconds: float = 2.0) -> Iterator[None]:
-    """Print a line if something takes longer than so many seconds, so that no minute passes in silence."""
+    """Print a line if something takes longer than so many seconds."""
     timer = threading.Timer(seconds, say, [f"{text} …"])
     timer.daemon = True
     if not hidden:
@@ -163,7 +148,7 @@ def said_if_slow(text: str, hidden: bool, seconds: float = 2.0) -> Iterator[None
 
 @contextmanager
 def working() -> Iterator[Callable[[str], None]]:
-    """Say what happens, line by line, with a clock below on a terminal."""
+    """Yield `say`, with a clock below its lines on a terminal."""
     if not stderr().is_terminal:
         yield say
         return

@@ -43,107 +43,60 @@ def cutout(
     ],
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", help="A folder for the results; or, for one image, a file. - is stdout."),
+        typer.Option("--output", "-o", help="A folder for the results; for one image, a file. - is standard output."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite results that exist.")] = False,
-    mask_only: Annotated[
-        bool, typer.Option("--mask-only", help="Write the grey mask, not the cut-out.", rich_help_panel=RESULT)
-    ] = False,
+    mask_only: Annotated[bool, RESULT("--mask-only", help="Write the gray mask, not the cut-out.")] = False,
     background: BackgroundOption = None,
-    shadow: Annotated[
-        bool, typer.Option("--shadow", help="A soft shadow below the object.", rich_help_panel=RESULT)
-    ] = False,
-    crop: Annotated[bool, typer.Option("--crop", help="Crop to the object.", rich_help_panel=RESULT)] = False,
-    pad: Annotated[
-        str,
-        typer.Option(
-            help="Room on each side: pixels (12), or a share of the longer side (10%).", rich_help_panel=RESULT
-        ),
-    ] = "0",
-    square: Annotated[
-        bool, typer.Option("--square", help="Add room to make it a square.", rich_help_panel=RESULT)
-    ] = False,
-    max_size: Annotated[
-        int | None, typer.Option(min=1, help="Shrink to so many pixels at the longer side.", rich_help_panel=RESULT)
-    ] = None,
+    shadow: Annotated[bool, RESULT("--shadow", help="Add a soft shadow below the object.")] = False,
+    crop: Annotated[bool, RESULT("--crop", help="Crop to the object.")] = False,
+    pad: Annotated[str, RESULT(help="Margin on each side: pixels (12), or a share of the longer side (10%).")] = "0",
+    square: Annotated[bool, RESULT("--square", help="Widen the shorter side to make a square.")] = False,
+    max_size: Annotated[int | None, RESULT(min=1, help="Most pixels of the longer side; larger ones shrink.")] = None,
     decontaminate: Annotated[
         bool,
-        typer.Option(
-            "--decontaminate/--no-decontaminate",
-            help="Take the old background out of the colours of soft edges.",
-            rich_help_panel=RESULT,
-        ),
+        RESULT("--decontaminate/--no-decontaminate", help="Take the old background out of the colours of soft edges."),
     ] = True,
     threshold: Annotated[
-        float | None,
-        typer.Option(metavar="SHARE", help="A hard mask: opaque from this alpha on (0.5).", rich_help_panel=MASK),
+        float | None, MASK(metavar="SHARE", help="Make the mask hard: opaque from this alpha on (0.5).")
     ] = None,
     keep: Annotated[
         str | None,
-        typer.Option(
-            metavar="largest|N%",
-            help="Only the largest part; or all of at least N % of its size, without specks.",
-            rich_help_panel=MASK,
-        ),
+        MASK(metavar="largest|N%", help="Keep only the largest part, or the parts of at least N % of its size."),
     ] = None,
-    fill_holes: Annotated[
-        bool, typer.Option("--fill-holes", help="Fill what the object encloses.", rich_help_panel=MASK)
-    ] = False,
+    fill_holes: Annotated[bool, MASK("--fill-holes", help="Fill the holes in the object.")] = False,
     roi: Annotated[
-        str | None,
-        typer.Option(
-            metavar="X,Y,W,H", help="Keep nothing outside this box, in pixels or percent.", rich_help_panel=MASK
-        ),
+        str | None, MASK(metavar="X,Y,W,H", help="Keep nothing outside this box, in pixels or percent.")
     ] = None,
     ignore_alpha: Annotated[
-        bool,
-        typer.Option("--ignore-alpha", help="Show again what was erased from the image before.", rich_help_panel=MASK),
+        bool, MASK("--ignore-alpha", help="Ignore the image's own transparency: what it hides may show again.")
     ] = False,
-    keep_hidden: Annotated[
-        bool, typer.Option("--keep-hidden", help="Keep colours where alpha is 0.", rich_help_panel=RESULT)
-    ] = False,
+    keep_hidden: Annotated[bool, RESULT("--keep-hidden", help="Keep the colours of transparent pixels.")] = False,
     file_format: FormatOption = None,
     animate: Annotated[
         bool,
-        typer.Option(
-            "--animate",
-            help="All frames of a GIF, WebP, PNG or AVIF, as webp (default), png or gif.",
-            rich_help_panel=RESULT,
-        ),
+        RESULT("--animate", help="Cut out all frames of a GIF, WebP, PNG or AVIF, as webp (default), png or gif."),
     ] = False,
     quality: Annotated[
-        int | None, typer.Option(min=1, max=100, help="Of webp (else lossless), avif and jpeg.", rich_help_panel=RESULT)
+        int | None, RESULT(min=1, max=100, help="Quality of webp (lossless without it), avif and jpeg.")
     ] = None,
     resume: Annotated[
         bool,
-        typer.Option(
-            "--resume",
-            help="Skip images whose result is newer; with --log, only if the same options made it.",
-            rich_help_panel=MANY,
-        ),
+        MANY("--resume", help="Skip images whose result is newer; with --log, only if the same options made it."),
     ] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Go on with images that come; Ctrl-C ends.", rich_help_panel=MANY)
+        bool, MANY("--watch", "-w", help="Keep watching the folders for new images, until Ctrl-C.")
     ] = False,
     jobs: Annotated[
-        int,
-        typer.Option(
-            "--jobs", "-j", min=1, max=64, help="Threads that read and write, beside the model's.", rich_help_panel=MANY
-        ),
+        int, MANY("--jobs", "-j", min=1, max=64, help="Threads that read and write, beside the model's.")
     ] = 2,
     contact_sheet: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Show images and results on one page.", rich_help_panel=MANY)
+        Path | None, MANY(metavar="FILE", help="Also write one image that shows all images and results.")
     ] = None,
     review: Annotated[
-        int,
-        typer.Option(
-            min=0, metavar="N", help="At the end, list the N results that the model doubts most.", rich_help_panel=MANY
-        ),
+        int, MANY(min=0, metavar="N", help="At the end, list the N results that the model doubts most.")
     ] = 0,
-    log: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Append one JSON object per image to a file.", rich_help_panel=MANY),
-    ] = None,
+    log: Annotated[Path | None, MANY(metavar="FILE", help="Append one JSON object per image to a file.")] = None,
     model: ModelOption = None,
     models_dir: ModelsDirOption = None,
     device: DeviceOption = None,
@@ -157,7 +110,7 @@ def cutout(
 ) -> None:
     """Remove the background of images.
 
-    Exit code: 0 when all are done, 1 when some failed (each is named), 2 when the command itself is wrong.
+    Exit code: 0 if all are done, 1 if some failed (each is named), 2 if the command itself is wrong.
     """
     kind = kind_for(output, file_format, animate)
     name = "mask" if mask_only else "cutout"
@@ -229,7 +182,7 @@ def cutout(
             options: dict[str, Any] = {"device": device, "dtype": dtype, "resampling": resampling}
             options |= {"revision": revision, "local_files_only": local_files_only}
             loaded = load_model(model, context.meta[LINE], quiet or as_json, yes, options)
-            # Else a thread that Ctrl-C caught in its start, and Python does not know, would be waited for for ever.
+            # Else the end may wait for ever for a thread that Ctrl-C interrupted while it started.
             context.call_on_close(loaded.queue.close)
         options = {"force": force, "cells": contact_sheet is not None, "on_written": on_written}
         if animate:

@@ -1,4 +1,4 @@
-"""Look through a folder for images, and for what is not taken from it."""
+"""Find the images in a folder, and say what else is in it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import Final
 
 from transformers_foreground.images.formats import SUFFIXES, is_image
 
-_NAMED: Final = 3  # of each kind of what is left out
+_NAMED: Final = 3  # names to show of each kind that is left out
 _PPM: Final = re.compile(rb"P[1-6]\s+[#\d]")
 _TIFF: Final = (b"II*\x00", b"MM\x00*")  # of camera raw files too, which have suffixes of their own
 
 
 @dataclass
 class Listing:
-    """What a folder holds.
+    """The contents of a folder.
 
     Attributes:
-        images: In order.
+        images: The images, sorted.
         left_out: Path and reason of each other file or folder that is not hidden.
-        unreadable: Path and reason of what could not be looked at: each is an error.
+        unreadable: Path and reason of each file or folder that could not be read: an error.
     """
 
     images: list[Path] = field(default_factory=list)
@@ -36,8 +36,8 @@ class Listing:
 def images_in(top: Path) -> Listing:
     """List the images in a folder and in the folders below it.
 
-    A file is an image if its suffix says so, or, where the suffix says nothing, if its first bytes do. Hidden files
-    and folders do not count; links to folders are not followed, since they may lead in circles or out of the folder.
+    A file is an image if its suffix is that of one, or else if its first bytes are. Hidden files and folders do not
+    count; links to folders are not followed, since they may lead in circles or out of the folder.
     """
     listing = Listing()
     folders = [top]
@@ -78,7 +78,7 @@ def _classify(entry: os.DirEntry[str], path: Path, listing: Listing, folders: li
 
 @lru_cache(maxsize=65_536)  # --watch looks every second
 def _looks_like_an_image(path: Path, size: int, mtime_ns: int) -> bool:
-    """Look at a file's first bytes. Size and time are part of the cache's key, so that a changed file is read again.
+    """Read a file's first bytes. Size and time are in the cache's key, so that a changed file is read again.
 
     Raises:
         OSError: It cannot be read.
@@ -87,7 +87,7 @@ def _looks_like_an_image(path: Path, size: int, mtime_ns: int) -> bool:
         return False
     with path.open("rb") as file:
         head = file.read(32)
-    # Pillow takes any "BM", "P1" or "Py" for the start of an image; so do texts start.
+    # Pillow takes any "BM", "P1" or "Py" for the start of an image, but texts start like that too.
     if head.startswith(b"BM"):
         return int.from_bytes(head[2:6], "little") == size
     if head.startswith(b"P"):
@@ -98,7 +98,7 @@ def _looks_like_an_image(path: Path, size: int, mtime_ns: int) -> bool:
 
 
 def summary(left_out: Sequence[tuple[Path, str]]) -> str:
-    """Say in one line how much was left out, and why, with a few names of each kind."""
+    """Return one line: how much was left out, and why, with a few names of each kind."""
     kinds: dict[str, list[Path]] = {}
     for path, why in left_out:
         kinds.setdefault(why, []).append(path)

@@ -1,4 +1,4 @@
-"""Which file an image was read from, so that one that has taken its place is noticed."""
+"""Notice that another file has taken the place of an image that was read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Identity:
 
     @classmethod
     def of(cls, job: Job) -> Identity | None:
-        """Look at an image's file; `None` where there is none."""
+        """Return that of an image's file; `None` if there is no file."""
         if not job.is_file:
             return None
         try:
@@ -43,9 +43,9 @@ class Reading:
     """When an image was read, and from which file.
 
     Attributes:
-        started: Of `time.perf_counter`.
-        result_time: What the result's time of modification is to be, in nanoseconds: not the time of writing, so that
-            an image that changes between reading and writing is newer than its result.
+        started: `time.perf_counter()` then.
+        result_time: The time of modification for the result, in nanoseconds: not the time of writing, so that an image
+            that changes between reading and writing is newer than its result.
         identity: The file, if it is one.
     """
 
@@ -55,7 +55,7 @@ class Reading:
 
     @classmethod
     def now(cls, job: Job) -> Reading:
-        """Note time and file before an image is read."""
+        """Return time and file; to be called before the image is read."""
         identity = Identity.of(job)
         result_time = time.time_ns() - _COARSEST
         if identity is not None:
@@ -63,6 +63,6 @@ class Reading:
         return cls(time.perf_counter(), result_time, identity)
 
     def is_outdated(self, job: Job) -> bool:
-        """Whether another file is in its place now. A file that is gone does not count."""
+        """Whether another file is in its place now, or it has changed. A file that is gone does not count."""
         now = Identity.of(job)
         return now is not None and now != self.identity

@@ -1,4 +1,4 @@
-"""`foreground info`: what a bug report needs."""
+"""`foreground info`: the facts that a bug report needs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ _PACKAGES = (
     "numpy",
     "pillow",
     "pillow-heif",
+    "pyarrow",
+    "openvino",
+    "gradio",
+    "ray",
+    "pyspark",
 )
 
 

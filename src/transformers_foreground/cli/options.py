@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,12 +17,12 @@ DEFAULT_MODEL = "briaai/RMBG-1.4"
 
 
 def chosen_model(model: str | None) -> str:
-    """Return the model that `--model` names; else the one that `FOREGROUND_MODEL` names; else the default."""
+    """Return the model of `--model`, else of `FOREGROUND_MODEL`, else the default."""
     return model or env.default_model or DEFAULT_MODEL
 
 
 def _refuse_as_usage(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Turn an error of ours about an option's value into one about how the command is used (exit code 2)."""
+    """Turn this package's error about an option's value into an error of the command's usage (exit code 2)."""
 
     def callback(value: Any) -> Any:
         try:
@@ -67,7 +68,7 @@ def _check_resampling(value: str | None) -> None:
 
 
 def check_dtypes(values: list[str] | None) -> None:
-    """Check the values of `--dtype` where it may be given again: typer 0.15 takes no callback for such an option.
+    """Check the values of a `--dtype` that may be repeated, before anything is downloaded.
 
     Raises:
         typer.BadParameter: One is unknown.
@@ -117,81 +118,67 @@ def _formats() -> list[str]:
     return list(KINDS)
 
 
-RESULT, MASK, MANY, MODEL = "What the result is", "What becomes of the mask", "Many images", "The model"
+RESULT = partial(typer.Option, rich_help_panel="The result")
+MASK = partial(typer.Option, rich_help_panel="The mask")
+MANY = partial(typer.Option, rich_help_panel="Many images")
+MODEL = partial(typer.Option, rich_help_panel="The model")
 BackgroundOption = Annotated[
-    str | None,
-    typer.Option("--background", "-b", help="A colour (white, #ff8800), an image, or blur.", rich_help_panel=RESULT),
+    str | None, RESULT("--background", "-b", help="A colour (white, #ff8800), an image, or blur.")
 ]
 FormatOption = Annotated[
     str | None,
-    typer.Option(
+    RESULT(
         "--format",
         help="png (default), webp, tiff, avif, jpeg (with a background), gif (with --animate).",
         autocompletion=_formats,
-        rich_help_panel=RESULT,
     ),
 ]
 ModelOption = Annotated[
     str | None,
-    typer.Option(
+    MODEL(
         "--model",
         "-m",
         help="Model id, or a folder.",
         autocompletion=_models,
         show_default=f"FOREGROUND_MODEL, or {DEFAULT_MODEL}",
-        rich_help_panel=MODEL,
     ),
 ]
 ModelsDirOption = Annotated[
     Path | None,
-    typer.Option(
+    MODEL(
         "--models-dir",
         metavar="FOLDER",
-        help="Look for models there, too.",
+        help="The folder of local models.",
         callback=_use_models_dir,
         show_default="FOREGROUND_MODELS, or ./models",
-        rich_help_panel=MODEL,
     ),
 ]
 DeviceOption = Annotated[
     str | None,
-    typer.Option(
+    MODEL(
         help="cpu, auto, gpu, cuda, openvino, webgpu, dml, coreml, wasm, ...",
         callback=_refuse_as_usage(_check_device),
         autocompletion=_devices,
         show_default="FOREGROUND_DEVICE, or auto: the fastest safe engine that is installed",
-        rich_help_panel=MODEL,
     ),
 ]
 DtypeOption = Annotated[
     str,
-    typer.Option(
-        help="auto, fp32, fp16, q8, int8, ...",
-        callback=_refuse_as_usage(_check_dtype),
-        autocompletion=_dtypes,
-        rich_help_panel=MODEL,
-    ),
+    MODEL(help="auto, fp32, fp16, q8, int8, ...", callback=_refuse_as_usage(_check_dtype), autocompletion=_dtypes),
 ]
 DtypesOption = Annotated[
-    list[str] | None, typer.Option("--dtype", help="Only this dtype; may be given again.", autocompletion=_dtypes)
+    list[str] | None, typer.Option("--dtype", help="Only this dtype; may be repeated.", autocompletion=_dtypes)
 ]
 ResamplingOption = Annotated[
     str | None,
-    typer.Option(
+    MODEL(
         help="transformers.js (default), canvas, antialias or bria.",
         callback=_refuse_as_usage(_check_resampling),
         autocompletion=_resamplings,
-        rich_help_panel=MODEL,
     ),
 ]
-RevisionOption = Annotated[
-    str | None, typer.Option("--revision", help="Branch, tag or commit of the model.", rich_help_panel=MODEL)
-]
-LocalFilesOnlyOption = Annotated[
-    bool, typer.Option("--local-files-only", help="Never open a connection.", rich_help_panel=MODEL)
-]
-YesOption = Annotated[
-    bool, typer.Option("--yes", "-y", help="Download a model of any size without asking.", rich_help_panel=MODEL)
-]
+RevisionOption = Annotated[str | None, MODEL("--revision", help="Branch, tag or commit of the model.")]
+LocalFilesOnlyOption = Annotated[bool, MODEL("--local-files-only", help="Never connect to the network.")]
+YesOption = Annotated[bool, MODEL("--yes", "-y", help="Download a model of any size without asking.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and warnings.")]
 ModelArgument = Annotated[str, typer.Argument(help="Model id.", autocompletion=_models)]

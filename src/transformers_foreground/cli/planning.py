@@ -1,4 +1,4 @@
-"""Decide, before anything is loaded, where each image's result goes."""
+"""Decide where each image's result goes, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from transformers_foreground.images.formats import SUFFIXES
 STDIO = "-"
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://|(data|file):", re.IGNORECASE)
-_FORBIDDEN = re.compile(r'[<>:"|*\\]')  # in Windows' names; "a:b.png" would be written into a hidden part of "a"
+_FORBIDDEN = re.compile(r'[<>:"|*\\]')  # in names on Windows, where "a:b.png" would be a hidden part of "a"
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done, and what is not.
+    """The images to do, and what else is in the folders that were given.
 
     Attributes:
         jobs: The images.
-        left_out: Path and reason of what lies in the folders and is no image.
-        unreadable: Path and reason of what in the folders could not be looked at.
+        left_out: Path and reason of each file and folder that is not taken.
+        unreadable: Path and reason of each file and folder that could not be read.
     """
 
     jobs: list[Job]
@@ -65,20 +65,20 @@ class _Found:
 def plan(images: list[str], output: str | None, name: str, kind: str = "png", *, may_be_none: bool = False) -> Plan:
     """Decide where each image's result goes.
 
-    Beside its image; or with `output` in that folder, where a folder's images keep their places below it; or in
-    the file `output`. Results are called `photo.cutout.png`; `a.jpg` and `a.png` in one place keep their suffixes
-    (`a.jpg.cutout.png`). Names that the file system would refuse are shortened.
+    That is beside its image; or in the folder `output`, in which the images of a folder keep their subfolders; or the
+    file `output`. Results are called `photo.cutout.png`; those of `a.jpg` and `a.png` in one folder keep the suffix
+    (`a.jpg.cutout.png`). Names that are too long for the file system are shortened.
 
     Args:
-        images: What was given: files, folders, URLs, `"-"`. One that is given twice is done once.
-        output: The `-o` option. It is a folder if it is one, ends with a slash or has no suffix, or if the images
-            are many; else a file.
+        images: The arguments: files, folders, URLs, `"-"`. One that is given twice is done once.
+        output: The `-o` option. It is a folder if it exists as one, ends with a slash, has no suffix, or if there are
+            many images; else a file.
         name: `"cutout"` or `"mask"`: the middle of `photo.cutout.png`.
         kind: The format of the results, of `encode.KINDS`.
-        may_be_none: Whether it is fine that there is no image.
+        may_be_none: Whether it is no error if there is no image.
 
     Raises:
-        typer.BadParameter: No such format, nothing to do, two results for one file name, or a name of another format.
+        typer.BadParameter: No such format, nothing to do, two results of one name, or a name of another format.
     """
     if kind not in KINDS:
         raise typer.BadParameter(f"Format {kind!r}: use {', '.join(KINDS)}.")
@@ -108,16 +108,13 @@ def plan(images: list[str], output: str | None, name: str, kind: str = "png", *,
 
 
 def kind_for(output: str | None, given: str | None, animate: bool = False) -> str:
-    """Return the format of the results: the one that was given, the one that a file's name means, or the default.
-
-    That is PNG, and WebP for animations.
-    """
+    """Return the format of the results: `given`, else that of the output file's suffix, else PNG (animations: WebP)."""
     named = None if output is None or os.path.isdir(output) else kind_of(output)
     return kind_of(f"x.{given}") or given if given else named or ("webp" if animate else "png")
 
 
 def _expand(image: str, output: str | None, planned: Plan) -> list[_Found]:
-    """Return an image, or each image in a folder; note what of the folder is not taken."""
+    """Return an image, or each image in a folder; note in the plan what else is in the folder."""
     if image == STDIO:
         return [_Found(image, Path(), "stdin")]
     if _URL.match(image):
@@ -173,7 +170,7 @@ def _target(place: Path | None, name: str, end: str) -> Path | None:
 
 
 def check_standard_output(jobs: list[Job], as_json: bool) -> None:
-    """Refuse to mix images with JSON, or to write them on a terminal.
+    """Refuse to mix an image with JSON, or to write it on a terminal.
 
     Raises:
         typer.BadParameter: An image would go to standard output, which cannot take it.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,20 +20,16 @@ from transformers_foreground.cli.options import ModelArgument, YesOption, finite
 from transformers_foreground.errors import UnsupportedOptionError
 
 
-def _clip(value: str) -> str:
-    if value not in ("auto", "percentile", "mse", "max"):
-        raise typer.BadParameter("use auto, percentile, mse or max.")
-    return value
-
-
 def quantize(
     model: ModelArgument,
     images: Annotated[
-        list[str], typer.Option("--images", help="Folder of photos, or a dataset's name, to calibrate on; repeatable.")
+        list[str],
+        typer.Option("--images", help="Folder of photos, or a dataset's name, to calibrate on; may be repeated."),
     ],
     count: Annotated[int, typer.Option(min=8, help="How many photos to calibrate on.")] = 32,
     method: Annotated[
-        str, typer.Option(help="How to clip activations: auto, percentile, mse or max.", callback=_clip)
+        Literal["auto", "percentile", "mse", "max"],
+        typer.Option(help="How to clip activations: auto, percentile, mse or max."),
     ] = "auto",
     percentile: Annotated[
         float, typer.Option(min=50, max=100, callback=finite, help="For --method percentile.")
@@ -43,10 +39,12 @@ def quantize(
     ] = "auto",
     evaluate: Annotated[
         list[str] | None,
-        typer.Option(help="Folder of photos (with true masks in gt/ beside im/, or none) to judge by; repeatable."),
+        typer.Option(
+            help="Folder of photos to judge by, with true masks in gt/ beside im/ or without; may be repeated."
+        ),
     ] = None,
     evaluate_count: Annotated[
-        int | None, typer.Option(min=1, help="How many photos to take of each of them; all by default.")
+        int | None, typer.Option(min=1, help="How many photos to take of each such folder; all by default.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write; onnx/model_int8.onnx of the model by default.")
@@ -57,7 +55,7 @@ def quantize(
     ] = None,
     yes: YesOption = False,
 ) -> None:
-    """Make a faster int8 file of a model, and measure how far from fp32 it is.
+    """Make a faster int8 file of a model, and measure how far it is from fp32.
 
     Exit code: 0 if the file was written, 1 if an image or the model cannot be used, 2 if the command is wrong: too few
     images, for example.

@@ -1,4 +1,4 @@
-"""Report what became of each image: as lines, as JSON, in a log, and on a contact sheet."""
+"""Report the outcome of each image: as lines, as JSON, in a log, and on a contact sheet."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from transformers_foreground.images.encode import encode, kind_of
 from transformers_foreground.images.sources import name_of
 from transformers_foreground.runtime.doubt import HIGH
 
-_MOST_CELLS: Final = 500  # a sheet of more is a file that few programs open
+_MOST_CELLS: Final = 500  # few programs open a larger sheet
 
 
 def begin_log(log: Path) -> None:
-    """Make a log, or see that what is there is one.
+    """Make a log; or check that an existing file is one.
 
     Raises:
         typer.BadParameter: It cannot be written, or is another kind of file.
@@ -52,12 +52,12 @@ class Reporter:
     """Reports each image, in the ways that were asked for.
 
     Attributes:
-        as_json: A line of JSON for each image on standard output.
-        quiet: No lines but of errors.
-        log: A file to which a line of JSON is added for each image, with the time.
-        sheet: Where the contact sheet goes.
-        digest: Of the options; the log has it beside each result.
-        review: How many of the most doubtful to list at the end.
+        as_json: Print one JSON object per image on standard output.
+        quiet: Print only errors.
+        log: A file to which one JSON object per image is appended, with the time.
+        sheet: The file of the contact sheet.
+        digest: Hash of the options; the log has it beside each result.
+        review: How many of the most doubtful images to list at the end.
         reported: How many images were reported so far.
         failed: How many of them failed.
         log_failed: Whether the log could not be written; the run goes on without it.
@@ -77,7 +77,7 @@ class Reporter:
     _logging: threading.Lock = field(default_factory=threading.Lock)
 
     def report(self, job: Job, outcome: Done | ForegroundError) -> None:
-        """Report one image. One that was made is in the log already: see `log_result`."""
+        """Report one image. A result is in the log already: see `log_result`."""
         self.reported += 1
         name = "<stdin>" if job.source == STDIO else name_of(job.source)
         if isinstance(outcome, ForegroundError):
@@ -103,7 +103,7 @@ class Reporter:
             say(f"{one_line(name)} is done already" if skipped else f"{one_line(name)} → {one_line(str(job.target))}")
 
     def log_result(self, record: dict[str, Any], source: Identity | None) -> None:
-        """Log what was made, of which file and with which options: at once, so that Ctrl-C loses nothing."""
+        """Log a result, its file and the hash of the options, as soon as it is written: Ctrl-C loses nothing."""
         self._log({**record, "options": self.digest, "source": None if source is None else asdict(source)})
 
     def _keep(self, doubt: float, line: str) -> None:
@@ -132,7 +132,7 @@ class Reporter:
                 )
 
     def finish(self) -> None:
-        """List the most doubtful images, and write the contact sheet, as far as wanted.
+        """List the most doubtful images and write the contact sheet, if they were asked for.
 
         Raises:
             ImageError: The sheet cannot be written.

@@ -1,4 +1,4 @@
-"""Results: what they are called, and which files in a folder are results of earlier runs."""
+"""Names of results, and which files in a folder are results of earlier runs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _GRAY_KEPT: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff")  # formats in whi
 
 
 def result_name(name: str, end: str) -> str:
-    """Return the name of an image's result, shortened where the file system would refuse it.
+    """Return the name of an image's result, shortened if it is too long for the file system.
 
     Args:
-        name: Of the image, with or without its suffix.
-        end: What comes after it and a dot.
+        name: The image's name, with or without its suffix.
+        end: The rest of the result's name, after a dot.
     """
     room = _LONGEST - len(end) - 1
     encoded = name.encode(errors="surrogatepass")
@@ -35,11 +35,11 @@ def result_name(name: str, end: str) -> str:
 
 
 def results_among(images: Iterable[Path], top: Path, output: str | None) -> set[Path]:
-    """Return those of a folder's images that this command made of the others.
+    """Return those of a folder's images that this command made from the others.
 
-    That is what stands beside an image, or in its place below the output folder, under a name that its result would
-    have. A photo that is called `hat.mask.jpg` is none where there is no `hat.jpg`, or where it has colours. In an
-    output folder that lies in the folder itself, the name is enough.
+    Such a file has the name of another image's result, and lies beside that image or in its place below the output
+    folder. A photo called `hat.mask.jpg` is no result if there is no `hat.jpg`, or if it has colours. In an output
+    folder inside the folder, every file with such a name is a result.
 
     Args:
         images: All images in the folder.
@@ -74,7 +74,7 @@ def results_among(images: Iterable[Path], top: Path, output: str | None) -> set[
 
 
 def _may_be_a_mask(path: Path) -> bool:
-    """Whether an image is gray, as masks are; `True` where its format does not say."""
+    """Whether an image is gray, as masks are; `True` if its format does not tell."""
     try:
         status = os.stat(path)
         return path.suffix.lower() not in _GRAY_KEPT or _is_gray(path, status.st_size, status.st_mtime_ns)

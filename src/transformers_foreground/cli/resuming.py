@@ -1,4 +1,4 @@
-"""Resuming: which results exist already and are what would be made now."""
+"""Resuming: which results exist already, and are the same as they would be now."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from transformers_foreground.images.decode import DecodedImage
 
 
 def digest_of(options: Mapping[str, Any]) -> str:
-    """Return 16 digits that stand for all that decides what a result is, beside its image."""
+    """Return a hash of the options on which a result depends: 16 hex digits."""
     text = json.dumps(options, sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON can hold in place of what it cannot: of a background that is an image, its pixels' hash."""
+    """Return what JSON can hold in place of an object: of a background that is an image, its pixels' hash."""
     if isinstance(value, DecodedImage):
         return value.pixels.shape, hashlib.sha256(value.pixels.tobytes()).hexdigest()
     return vars(value)
 
 
 def is_current(job: Job) -> bool:
-    """Whether an image's result is there, and not older than the image.
+    """Whether an image's result exists, and is not older than the image.
 
-    Results have the time at which their image was read: see `Reading.result_time`. One from the future was made by a
-    wrong clock, or of an image from there: it counts for the image of that very time alone.
+    A result's time of modification is when its image was read: see `Reading.result_time`. A time in the future comes
+    from a wrong clock, or from an image with such a time: it counts only for an image of the very same time.
     """
     try:
         if not job.is_file or job.target is None or not job.target.is_file():
@@ -48,32 +48,32 @@ def is_current(job: Job) -> bool:
 def done_before(jobs: Sequence[Job], digest: str, log: Path | None, quiet: bool) -> set[Job]:
     """Return the jobs that need not be done again.
 
-    Files do not say how they were made, and should not: a mask has the same bytes whoever writes it. The log does.
-    Without one, what is newer than its image counts as done, and that is said.
+    Results do not hold the options that made them, so that a mask has the same bytes whoever writes it; the log does.
+    Without a log, a result that is newer than its image counts as done, and a line says so.
 
     Args:
-        jobs: All.
-        digest: Of the options now.
-        log: Of earlier runs and of this one.
-        quiet: Say nothing.
+        jobs: All jobs.
+        digest: Hash of the options now.
+        log: The log of earlier runs and of this one.
+        quiet: Print nothing.
     """
     newer = {job for job in jobs if is_current(job)}
     if log is None:
         if newer and not quiet:
             say(
                 f"Results kept: {len(newer)}, newer than their images, whatever options made them. --force makes "
-                "them anew; with --log the command remembers the options."
+                "them again; with --log the command remembers the options."
             )
         return newer
     made = _made_of(log)
     current = {job for job in newer if made.get(str(job.target)) == (digest, Identity.of(job))}
     if (again := len(newer) - len(current)) and not quiet:
-        say(f"Results to be made anew: {again}, as {log} does not say that these options made them of these images.")
+        say(f"Results to be made anew: {again}, as {log} does not say that these options made them from these images.")
     return current
 
 
 def _made_of(log: Path) -> dict[str, tuple[str, Identity]]:
-    """Read which options made a result last, and of which file, from a log."""
+    """Return, from a log, the options and the file that last made each result."""
     made: dict[str, tuple[str, Identity]] = {}
     with contextlib.suppress(OSError), log.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:

@@ -37,9 +37,9 @@ class Done:
     """An image that is done.
 
     Attributes:
-        record: What `--json` says of it.
+        record: Its object of `--json`.
         cell: Its cell of the contact sheet, if one is wanted.
-        note: What else to say of it.
+        note: A remark to print.
     """
 
     record: dict[str, Any]
@@ -48,7 +48,7 @@ class Done:
 
 
 def check(job: Job, force: bool) -> None:
-    """Check whether an image can be read and its result written, as far as that is known before doing it.
+    """Check whether an image can be read and its result written, as far as can be known in advance.
 
     Raises:
         ImageError: It cannot; the message names the file and the remedy.
@@ -106,8 +106,8 @@ def run(
 
     Args:
         segmenter: The model.
-        jobs: Where the images are, and where the results go.
-        style: What to make of each.
+        jobs: The images, and where the results go.
+        style: How results look.
         force: Overwrite results that exist.
         workers: Threads that read and write.
         cells: Make cells for a contact sheet.
@@ -115,7 +115,7 @@ def run(
             it is written.
 
     Yields:
-        For each job, in order, what became of it.
+        The outcome of each job, in order.
     """
     readings: dict[Job, Reading] = {}
     written: set[Job] = set()
@@ -142,7 +142,7 @@ def run(
         return Done(record, shown, _ONLY_FIRST if image.animated else "")
 
     def is_outdated(job: Job) -> bool:
-        """Whether the image was replaced after its result was made. What went to standard output cannot be redone."""
+        """Whether the image was replaced since its result was made. Standard output cannot be written again."""
         return job.target is not None and job in readings and readings[job].is_outdated(job)
 
     # A thread that waits for standard input cannot be stopped by Ctrl-C; for one image threads are of no use.
@@ -154,19 +154,19 @@ def run(
             while is_outdated(job) and attempts < _ATTEMPTS:
                 outcome, attempts = next(segmenter.stream([job], steps, 0)), attempts + 1
             if is_outdated(job):
-                outcome = ImageError(f"{name_of(job.source)}: it changes while it is read. Run this again later.")
+                outcome = changing(job)
             readings.pop(job, None)
             yield outcome
 
 
 def record_of(job: Job, segmenter: Segmenter, reading: Reading, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `--json` and `--log` say of a result.
+    """Return the object of `--json` and `--log` for a result.
 
     Args:
         job: The image.
         segmenter: The model.
-        reading: When it was begun.
-        facts: What is known of the result itself.
+        reading: When it was read.
+        facts: The part about the result itself.
     """
     return {
         "input": job.source,
@@ -182,7 +182,7 @@ def _memory_of(job: Job) -> int:
 
 
 def source_of(job: Job) -> Any:
-    """Return what a job's image is read from.
+    """Return a job's image as `images.decode` takes it.
 
     Raises:
         ImageError: Standard input is closed.
@@ -205,6 +205,11 @@ def _write(target: Path | None, data: bytes, mtime_ns: int | None) -> None:
         raise
     except OSError as error:
         raise unwritable(target or "Standard output", error.strerror or str(error)) from error
+
+
+def changing(job: Job) -> ImageError:
+    """Return the error to raise for an image that is replaced again and again while it is done."""
+    return ImageError(f"{name_of(job.source)}: it changes while it is read. Run this again later.")
 
 
 def unwritable(target: Path | str, why: str) -> ImageError:

@@ -25,7 +25,7 @@ from transformers_foreground.cli.options import (
 )
 from transformers_foreground.cli.signals import ended_in_order
 from transformers_foreground.env import env
-from transformers_foreground.errors import ForegroundError, UnsupportedOptionError
+from transformers_foreground.errors import ForegroundError
 from transformers_foreground.extras import need
 
 
@@ -37,15 +37,16 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 7860,
     max_size: Annotated[
-        float, typer.Option(min=0.1, callback=finite, help="Megabytes that an image's file may have.")
+        float, typer.Option(min=0.1, callback=finite, help="Largest file of an image, in megabytes.")
     ] = 50,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Pixels that an image may have.")] = 100_000_000,
-    queue: Annotated[int, typer.Option(min=1, help="Requests that may be under way or wait.")] = 20,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Most pixels of an image.")] = 100_000_000,
+    queue: Annotated[int, typer.Option(min=1, help="Most requests that run or wait.")] = 20,
     max_disk: Annotated[
-        float, typer.Option(min=1, callback=finite, help="Megabytes that uploads and results may take.")
+        float,
+        typer.Option(min=1, callback=finite, help="Most disk space for uploads and results, in megabytes."),
     ] = 5000,
     server_name: Annotated[
-        list[str] | None, typer.Option(help="Name that a proxy or others call this server by; may be repeated.")
+        list[str] | None, typer.Option(help="Host name by which clients or a proxy reach this server; may be repeated.")
     ] = None,
     local_files_only: LocalFilesOnlyOption = False,
     yes: YesOption = False,
@@ -62,19 +63,19 @@ def serve(
     ] = None,
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Show a page in the browser where images are dropped and cut out, on this machine.
+    """Serve a page on which images are dropped and cut out, on this machine.
 
-    It loads nothing from elsewhere. A model is downloaded with the first image that needs it.
+    The page loads nothing from elsewhere. A model is downloaded with the first image that needs it.
 
     Programs use the same server, also clients of remove.bg (/v1.0/removebg) and of rembg (/api/remove): see its /docs.
 
     With another --host, everyone who reaches the port can use it: there is no password.
     """
+    if api_key and not api_only:
+        raise typer.BadParameter("--api-key needs --api-only: whoever reaches the page can use it without a key.")
     from transformers_foreground.server.environment import gradio_in
     from transformers_foreground.temporary import temporary_folder
 
-    if api_key and not api_only:
-        raise UnsupportedOptionError("--api-key needs --api-only: whoever reaches the page can use it without a key.")
     with ended_in_order(code=0), temporary_folder() as folder, gradio_in(folder):
         for module in ("fastapi", "uvicorn", "python_multipart", *(() if api_only else ("gradio",))):
             need(module, "server" if api_only else "demo", "foreground serve")
@@ -84,7 +85,7 @@ def serve(
 
         if yes:
             env.max_model_bytes = None
-        env.allow_private_urls = False  # of images that callers name
+        env.allow_private_urls = False  # callers name URLs of images
         limits = (int(max_size * 1e6), max_pixels, queue, int(max_disk * 1e6))
         with _listening(host, port) as listener, warnings.catch_warnings():
             chosen = Settings(chosen_model(model), device or env.default_device, dtype, *limits, local_files_only)
@@ -103,7 +104,7 @@ def serve(
                 say(f"The page is {url} (Ctrl-C ends it)")
             if open_browser:
                 webbrowser.open(url)
-            # Gradio uses a name that Starlette is giving up; that is no news for who runs this command.
+            # Gradio uses a name that Starlette deprecates, which the user can do nothing about.
             warnings.filterwarnings("ignore", message=".*HTTP_422", module="gradio")
             _run(app, listener)
 
@@ -125,7 +126,7 @@ def _run(app: Any, listener: socket.socket) -> None:
         timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
-    # Pages that are open hold their connections, which is nothing to complain of at the end.
+    # Open pages hold their connections: uvicorn need not log that at the end.
     logging.getLogger("uvicorn.error").addFilter(lambda _: not server.should_exit)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, server.handle_exit)
@@ -133,7 +134,7 @@ def _run(app: Any, listener: socket.socket) -> None:
 
 
 def _allow_files() -> None:
-    """Allow as many open files as connections and uploads at once may need; many systems allow 1024 at first."""
+    """Raise the limit of open files for many connections and uploads; many systems allow 1024 at first."""
     if os.name == "posix":
         import resource
 
@@ -144,7 +145,7 @@ def _allow_files() -> None:
 
 
 def _listening(host: str, port: int) -> Any:
-    """Listen at once, so that a port that is taken is told before anything else is done."""
+    """Listen at once, so that a port in use is an error before anything else is done."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)

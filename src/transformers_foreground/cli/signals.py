@@ -1,4 +1,4 @@
-"""Signals: whatever ends a command, what it has open is closed and what is temporary is deleted, as after Ctrl-C."""
+"""Signals: a command that one ends closes its files and deletes temporary ones, as after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Final
 
 import typer
 
-_GRACE: Final = 30.0  # seconds to end in order; then the system ends the process, as it does at the second signal
-_ENDING: Final = ("SIGTERM", "SIGHUP")  # the latter when the terminal is closed; Windows has none
+_GRACE: Final = 30.0  # seconds to end in order; then the system ends the process, as at a second signal
+_ENDING: Final = ("SIGTERM", "SIGHUP")  # the latter when the terminal is closed; not on Windows
 
 
 @contextmanager
 def ended_in_order(code: int | None = None) -> Iterator[None]:
-    """End in order on signals that would otherwise end the process at once; but not on what nohup has it ignore.
+    """End in order on signals that would end the process at once. Those that nohup ignores stay ignored.
 
     Args:
-        code: Exit code; 128 + N for the signal N by default, as shells have it.
+        code: Exit code; by default 128 + N for the signal N, as in shells.
     """
     received: list[int] = []
 
@@ -31,12 +31,12 @@ def ended_in_order(code: int | None = None) -> Iterator[None]:
     def end(number: int, _: object) -> None:
         received.append(number)
         signal.signal(number, signal.SIG_DFL)
-        if hasattr(signal, "setitimer"):  # what a handler raises is lost where it interrupts the garbage collector
+        if hasattr(signal, "setitimer"):  # an exception of the handler is lost if it interrupts the garbage collector
             signal.setitimer(signal.ITIMER_REAL, _GRACE)
         sys.exit(128 + number if code is None else code)
 
     numbers = [number for name in _ENDING if (number := getattr(signal, name, None)) is not None]
-    if threading.current_thread() is not threading.main_thread():  # Python lets no other handle signals
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         numbers = []
     before = {number: signal.getsignal(number) for number in numbers}
     if numbers and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -51,7 +51,7 @@ def ended_in_order(code: int | None = None) -> Iterator[None]:
     except Exception:
         if not received:
             raise
-        # What a handler raises becomes another error where it interrupts the import of a module in C.
+        # An exception of the handler becomes another one if it interrupts the import of a C module.
         sys.exit(128 + received[0] if code is None else code)
     finally:
         for number, handler in before.items():

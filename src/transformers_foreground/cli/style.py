@@ -1,4 +1,4 @@
-"""What the command makes of an image and its mask."""
+"""How results look: from an image and its mask to a file."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Style:
 
     Attributes:
         mask_only: Write the mask, not the cut-out.
-        kind: See `formats.KINDS`.
-        quality: See `formats.encode`.
-        edits: What is done to masks.
-        options: Of `cutout`.
+        kind: The format, of `formats.KINDS`.
+        quality: The quality, as for `formats.encode`.
+        edits: Changes to masks.
+        options: The options of `cutout`.
         animate: Whether all frames of an animation are cut out.
     """
 
@@ -46,7 +46,7 @@ class Style:
         """Read the options. A background that is an image is read once, for all.
 
         Raises:
-            UnsupportedOptionError: An option has a value that cannot be honoured, or none for a mask.
+            UnsupportedOptionError: An option has an impossible value, or does not go with --mask-only.
             ImageError: The background is neither a colour nor an image that can be read.
         """
         of_masks = {name: options.pop(name) for name in _OF_MASKS if name in options}
@@ -61,13 +61,13 @@ class Style:
             background = background_image(background)
         options |= {"background": background, "threshold": edits.threshold}  # again, where max_size shrinks the mask
         if animate and options.get("crop"):
-            raise UnsupportedOptionError("--crop would give each frame another size: not with --animate.")
+            raise UnsupportedOptionError("--crop would give each frame another size. Use it without --animate.")
         style = cls(mask_only, kind, quality, edits, options, animate)
         style.check()
         return style
 
     def check(self) -> None:
-        """Refuse what cannot be honoured, before any model is loaded.
+        """Refuse impossible options before any model is loaded.
 
         Raises:
             UnsupportedOptionError: See `formats.check` and `cutout`.

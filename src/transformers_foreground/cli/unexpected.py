@@ -15,17 +15,17 @@ from transformers_foreground.runtime.queue import Steps
 
 
 def contained(steps: Steps) -> Steps:
-    """Return steps in which an exception that nobody expected becomes the error of that image.
+    """Return steps in which an unexpected exception becomes the error of its image.
 
     Args:
-        steps: Of `Segmenter.steps`, with jobs as items, one in a run.
+        steps: From `Segmenter.steps`, with jobs as items and one image in each run.
     """
 
     def contain(step: Callable[[Any], Any], job_of: Callable[[Any], Job]) -> Callable[[Any], Any]:
         def contained_step(item: Any) -> Any:
             try:
                 return step(item)
-            except (ForegroundError, BrokenPipeError):  # whoever reads standard output has gone: that ends all
+            except (ForegroundError, BrokenPipeError):  # the reader of standard output has gone, which ends all
                 raise
             except Exception as error:
                 raise unexpected(job_of(item), error) from error
@@ -41,7 +41,7 @@ def contained(steps: Steps) -> Steps:
 
 
 def unexpected(job: Job, error: Exception) -> ForegroundError:
-    """Return the error to report for an exception that nobody expected, with the place that raised it."""
+    """Return the error to report for an unexpected exception, with the place that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     name = "<stdin>" if job.source == STDIO else name_of(job.source)

@@ -1,4 +1,4 @@
-"""Watch folders: find the images that came or changed, once they are whole."""
+"""Watch folders: find images that are new or have changed, once they are complete."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from transformers_foreground.cli.planning import Job
 from transformers_foreground.cli.resuming import is_current
 from transformers_foreground.errors import ForegroundError
 
-_PAUSE: Final = 1.0  # seconds; looking, unlike the system's notices, works on network drives too
-_SETTLED: Final = 2.0  # seconds without a change, after which a file is taken to be whole
+_PAUSE: Final = 1.0  # seconds between two looks; the system's notices do not work on network drives
+_SETTLED: Final = 2.0  # seconds without a change, after which a file counts as complete
 _PATIENCE: Final = 10.0  # the same, for a file that cannot be read: whoever writes it may have paused
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What is known of images, by their source; kept up to date here, and by whoever makes the results.
+    """The images that were done, kept up to date here and by the code that makes the results.
 
     Attributes:
-        dealt_with: The file that each was when it was dealt with.
-        unfinished: The file that each was when it failed, and the error, if it may not have been whole.
+        dealt_with: The identity of each image's file when it was done, by the image's source.
+        unfinished: The identity and the error of each image that failed while its file may have been incomplete.
     """
 
     dealt_with: dict[str, Identity] = field(default_factory=dict)
@@ -32,11 +32,11 @@ class Seen:
 
     @classmethod
     def of(cls, jobs: Iterable[Job]) -> Seen:
-        """Take these images, as they are now, to be dealt with."""
+        """Count these images, as they are now, as done."""
         return cls({job.source: identity for job in jobs if (identity := Identity.of(job)) is not None})
 
     def postpone(self, job: Job, error: ForegroundError) -> bool:
-        """Have an image that failed given again later, if its file may not be whole; return whether it is so."""
+        """Return whether an image that failed is tried again later, since its file may be incomplete; note it if so."""
         identity = self.dealt_with.get(job.source)
         if identity is None or _is_old(identity):
             return False
@@ -44,13 +44,13 @@ class Seen:
         return True
 
     def is_settled(self, job: Job, now: Identity, before: Identity | None) -> bool:
-        """Whether a file does not change any more, by what it is now and what it was at the look before."""
+        """Whether a file no longer changes, by its identity now and at the look before."""
         if job in self.unfinished and self.unfinished[job][0] == now:
             return _is_old(now)
         return now == before or _age(now) > _SETTLED
 
     def deal_with(self, job: Job, now: Identity) -> None:
-        """Note that an image is dealt with now."""
+        """Note that an image is being done."""
         self.dealt_with[job.source] = now
         self.unfinished.pop(job, None)
 
@@ -58,19 +58,19 @@ class Seen:
 def rounds(
     plan: Callable[[], list[Job]], known: Seen, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[list[Job]]:
-    """Look again and again, without end.
+    """Look every second, for ever.
 
     Args:
-        plan: Gives all the jobs that there are now.
-        known: What is known of their images.
+        plan: Returns all jobs as they are now.
+        known: The images that were done.
         sleep: Waits between two looks.
 
     Yields:
-        Jobs whose image is new and has no current result, or has changed since it was dealt with, and does not change
-        any more. One that failed is not given again before its image changes, unless it was postponed.
+        Jobs whose image is new and has no current result, or has changed since it was done, and no longer changes. One
+        that failed is not yielded again before its image changes, unless it was postponed.
     """
     seen: dict[str, Identity] = {}
-    targets: set[str] = set()  # images may go away while their results stay: these are no images
+    targets: set[str] = set()  # a result is no image, even if its own image has gone
     while True:
         jobs = [job for job in plan() if os.path.abspath(job.source) not in targets]
         targets.update(os.path.abspath(job.target) for job in jobs if job.target is not None)
