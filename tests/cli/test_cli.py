@@ -303,8 +303,9 @@ def test_plan_of_many() -> None:
         (["-", "--json"], "--json writes to standard output, and so does this image"),
         (["photo.png", "-o", "photo.jpg"], "JPEG has no alpha"),
         (["serve", "--max-size", "inf"], "inf is no number that counts"),
-        (["serve", "--max-disk", "nan"], "nan is no number that counts"),
-        (["quantize", "m", "--images", "photos", "--percentile", "nan"], "nan is no number that counts"),
+        # Some versions of typer refuse NaN themselves.
+        (["serve", "--max-disk", "nan"], "'--max-disk': (nan is no number that counts|Input should be)"),
+        (["quantize", "m", "--images", "p", "--percentile", "nan"], "'--percentile': (nan is no number|Input should)"),
         (["serve", "--api-key", "secret"], "--api-key needs --api-only"),
         (["quantize", "model", "--images", ".", "--method", "magic"], "'--method'.*magic.*'percentile'"),
     ],
