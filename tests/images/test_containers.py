@@ -239,6 +239,17 @@ def test_a_png_in_apples_own_form() -> None:
         decode(png[:8] + chunk(b"CgBI", bytes(4)) + png[8:])
 
 
+def test_a_gif_that_is_cut_off_anywhere() -> None:
+    """Also in a frame that is not shown, where Pillow's `is_animated` raises nearly anything."""
+    frames = [RGB.rotate(90 * turn).quantize(16) for turn in range(3)]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], loop=3)
+    shown = 0
+    for length in range(0, len(data), 3):
+        with suppress(ImageError):
+            shown += decode(data[:length]).pixels.shape == (24, 32, 3)
+    assert shown > 50
+
+
 def test_a_webp_of_its_first_bytes() -> None:
     data = b"RIFF\x1a\0\0\0WEBPVP8X\x0a\0\0\0\x02"
     for length in range(len(data) + 1):

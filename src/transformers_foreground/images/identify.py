@@ -111,10 +111,10 @@ def open_image(stream: IO[bytes], limits: Limits, *, frames: bool = False) -> Im
             image.info["icc_profile"] = profile
     except (ContainerError, TiffError) as error:
         raise unreadable(name, str(error)) from error
-    if getattr(image, "is_animated", False) or not data.startswith(_PNG) or "transparency" not in image.info:
+    if not data.startswith(_PNG) or "transparency" not in image.info:
         return image
     try:
-        return _with_exact_key(image, data)
+        return image if getattr(image, "is_animated", False) else _with_exact_key(image, data)
     except Exception as error:  # readers of broken files raise nearly anything
         raise damaged(error, name) from error
 
