@@ -203,6 +203,12 @@ class TestMasksOfEveryKind:
         ones = wanted // 255
         np.testing.assert_array_equal(alpha_of([{"mask": to_mask(ones.copy())}]), ones)
 
+    @pytest.mark.parametrize("kind", ["WEBP", "JPEG"])
+    def test_a_lossy_file_of_gray(self, kind: str, wanted: Any) -> None:
+        buffer = io.BytesIO()
+        Image.fromarray(wanted).convert("RGB").save(buffer, kind, quality=95)
+        assert np.abs(alpha_of(buffer.getvalue()).astype(int) - wanted).mean() < 5
+
     def test_gray_in_three_channels(self, mask: Any) -> None:
         np.testing.assert_array_equal(alpha_of(np.dstack([mask] * 3)), mask)
         np.testing.assert_array_equal(alpha_of(np.dstack([*[mask] * 3, np.full_like(mask, 255)])), mask)

@@ -157,3 +157,9 @@ def test_colours_and_trimaps_of_labels_are_refused(tmp_path: Path) -> None:
     Image.fromarray(MASK * 2).save(trimap)
     with pytest.raises(ImageError, match="tri holds labels up to 2"):
         truth(gray, bands={"tri": trimap})
+
+
+def test_gray_that_a_lossy_file_makes_nearly_so(tmp_path: Path) -> None:
+    """Of WebP's, channels are a level apart."""
+    webp = truth(saved(tmp_path, Image.fromarray(MASK * 255), "WEBP"))
+    np.testing.assert_allclose(webp.alpha, MASK, atol=0.4)

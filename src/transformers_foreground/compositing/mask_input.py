@@ -14,7 +14,7 @@ from transformers_foreground.images.alpha import MaskImage
 from transformers_foreground.images.capture import capture
 from transformers_foreground.images.decode import DecodedImage, decode
 from transformers_foreground.images.sources import file_of
-from transformers_foreground.images.stored_values import stored_values
+from transformers_foreground.images.stored_values import has_colours, stored_values
 
 _MOST_LABELS: Final = 32  # stored values up to this, and none above but 255, are labels
 
@@ -56,7 +56,7 @@ def read_mask(mask: Any, image: DecodedImage) -> NDArray[np.uint8]:
     stored = stored_values(mask) if not gray or pixels.max(initial=0) <= 1 else None
     if stored is not None and stored.shape == pixels.shape[:2] and stored.max(initial=0) <= 255:
         return _without_labels(stored.astype(np.uint8), decoded.name)
-    if not gray:
+    if has_colours(pixels):
         raise ImageError(
             f"The mask {decoded.name} has colours; give a gray image, one with alpha, or a PNG with a palette."
         )

@@ -15,7 +15,7 @@ from transformers_foreground.evaluation.recipes import DatasetSpec
 from transformers_foreground.evaluation.sources import Item
 from transformers_foreground.images.decode import MAX_PIXELS, decode, decode_opened, name_of
 from transformers_foreground.images.identify import Limits
-from transformers_foreground.images.stored_values import stored_values, without_profile
+from transformers_foreground.images.stored_values import has_colours, stored_values, without_profile
 
 _MOST_LABELS: Final = 20  # VOC's classes; 21 may be a grade already: one of twelve people chose the pixel
 
@@ -120,6 +120,6 @@ def _plane(source: Any, what: str, height: int, width: int) -> NDArray[np.uint8]
             return stored.astype(np.uint8)
         if stored.itemsize > 1 and pixels.max() <= _MOST_LABELS:  # 16 bits with labels above 255
             return np.asarray(np.minimum(stored, _MOST_LABELS), np.uint8)
-    if not gray:
+    if has_colours(pixels):
         raise ImageError(f"{name}: the {what} has colours. Give a gray image, one with alpha, or a PNG with a palette.")
     return pixels[..., 0]

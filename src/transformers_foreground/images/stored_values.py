@@ -31,6 +31,17 @@ def stored_values(image: Any) -> NDArray[Any] | None:
     return np.asarray(upright(opened, exif_of(opened, own_file=opened is not image)))
 
 
+def has_colours(pixels: NDArray[np.uint8]) -> bool:
+    """Whether channels differ by more than one level, as far as lossy WebP makes those of a gray image differ.
+
+    Args:
+        pixels: uint8, (H, W, C).
+    """
+    red, green, blue = (pixels[..., min(channel, pixels.shape[2] - 1)] for channel in range(3))
+    lowest, highest = np.minimum(np.minimum(red, green), blue), np.maximum(np.maximum(red, green), blue)
+    return bool((highest - lowest > 1).any())
+
+
 def without_profile(image: Any) -> Any:
     """Return an image without its colour profile, which is not meant for the values of a mask.
 
