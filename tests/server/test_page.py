@@ -302,16 +302,30 @@ def test_who_leaves_stops_his_images(
     assert len(seen) < 6
 
 
-def test_an_image_that_fails_after_its_visitor_has_left(
-    made: Callable[..., Service], photo: Upload, bad: Upload, caplog: pytest.LogCaptureFixture
+def test_a_load_that_fails_after_its_visitor_has_left(
+    made: Callable[..., Service], photo: Upload, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    go_on = threading.Event()
+
+    def fail(*_: Any, **__: Any) -> Any:
+        go_on.wait(20)
+        raise ForegroundError("It failed.")
+
+    monkeypatch.setattr(fetching_module, "opened", fail)
+
     async def scenario() -> None:
-        request = made().remove([photo, bad])
-        async for outcome in request:
-            if not isinstance(outcome, Note):
-                break
-        await asyncio.sleep(1)
+        service = made()
+        request = service.remove([photo])
+        await anext(request)
+        await anext(request)
         await request.aclose()
+        go_on.set()
+        (fetch,) = service._models._models.values()
+        while not fetch.result.done():
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
+        del fetch
+        service._models._models.clear()
 
     asyncio.run(scenario())
     gc.collect()

@@ -159,7 +159,8 @@ class Service:
             yield Note("Starting")
             fetch = self._models.get(model, dtype)
             loaded = asyncio.wrap_future(fetch.result)
-            loaded.add_done_callback(_heard)
+            # Its error is taken here: asyncio would log it if the visitor has left.
+            loaded.add_done_callback(lambda done: done.cancelled() or done.exception())
             while not (await asyncio.wait([loaded], timeout=self._tick))[0]:
                 yield Note(fetch.text, fetch.loaded / fetch.total if fetch.loaded < fetch.total else None)
             keys = [(upload.path, model, dtype, edit) if upload.path else None for upload in uploads]
@@ -259,7 +260,6 @@ class Service:
         finally:  # also when the visitor has left, or pressed "Stop"
             for _, task in joined:
                 task.cancel()
-                task.add_done_callback(_heard)
 
     def _released(self, decoded: Future[DecodedImage]) -> None:
         if not decoded.cancelled() and not decoded.exception():
@@ -276,9 +276,3 @@ class Service:
         if before:
             text += f"; {before} other{'s' if before > 1 else ''} under way"
         return Note(text, done / count if count > 1 else None)
-
-
-def _heard(future: asyncio.Future[Any]) -> None:
-    """Take a future's error, which asyncio would log if nobody did: the visitor may have left."""
-    if not future.cancelled():
-        future.exception()
