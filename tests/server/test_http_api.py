@@ -220,6 +220,12 @@ def test_text_in_a_code_that_takes_hours_to_read(client: httpx.Client, kind: str
         assert "UTF-8" not in error_of(answer)[2]
 
 
+def test_a_form_of_escapes(client: httpx.Client) -> None:
+    """Python reads each by itself, and answers nobody meanwhile."""
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert "too many escapes" in error_of(client.post(REMOVEBG, content=b"size=" + b"%" * 1_000_001, headers=kind))[2]
+
+
 def test_many_fields(client: httpx.Client) -> None:
     """Their number is checked before they are compared with each other."""
     query = "&".join(f"a{i}=1" for i in range(5000))
