@@ -157,6 +157,7 @@ WRONG = [
     ({"crop": "true", "crop_margin": "10 20"}, b"", "invalid_parameter", "crop_margin"),
     ({"crop": "true", "crop_margin": "501px"}, b"", "invalid_parameter", "crop_margin"),
     ({"roi": "0 0 10"}, b"", "invalid_parameter", "x1 y1 x2 y2"),
+    ({"roi": "0 0 10 10 x" + " 0" * 500_000}, b"", "invalid_parameter", "roi: 'x 0 0"),  # not looked at word by word
     ({"roi": "5 5 5 5"}, b"", "invalid_image", "is empty in this image"),
     ({"roi": "nan 0 1 1"}, b"", "invalid_parameter", "not a length"),
     ({"bg_color": "nocolour"}, b"", "invalid_parameter", "bg_color"),

@@ -156,7 +156,7 @@ def _margin(margin: str) -> int | float:
 
 
 def _region(roi: str) -> Callable[[int, int], tuple[int, int, int, int]]:
-    sides = [length(word, "roi") for word in roi.split()]
+    sides = [length(word, "roi") for word in roi.split(maxsplit=4)]
     if len(sides) != 4:
         raise UnsupportedOptionError(f"roi={roi[:80]!r}: use x1 y1 x2 y2, in pixels (0px) or percent (0%).")
 
