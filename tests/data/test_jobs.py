@@ -229,7 +229,9 @@ def test_only_names_stay_of_images(tmp_path: Path) -> None:
     assert [row["image"] for row in rows(tmp_path / "out")] == structs
 
 
-@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.list_(pa.string())])
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.list_(pa.string()), pa.dictionary(pa.int32(), pa.string())]
+)
 def test_paths_and_uris_stay(tmp_path: Path, kind: pa.DataType) -> None:
     (tmp_path / "x.png").write_bytes(shade(1))
     path: Any = str(tmp_path / "x.png") if not pa.types.is_list(kind) else [str(tmp_path / "x.png")]

@@ -110,6 +110,6 @@ def names_alone(table: pa.Table, column: str) -> pa.Table:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    while pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    while hasattr(kind, "value_type"):  # lists and dictionaries
         kind = kind.value_type
     return str(kind) in ("string", "large_string", "string_view")

@@ -72,7 +72,7 @@ def map_in_arrow(
         from pyspark import TaskContext
 
         context = TaskContext.get()
-        worker = f"partition {context.partitionId() if context else ''}"  # of another attempt, too
+        worker = f"partition {context.partitionId() if context else ''}"  # the same in each attempt
         with recorder.connected() if recorder else nullcontext(Memory()) as record:
             for batch in batches:
                 for start in range(0, batch.num_rows, batch_size):
