@@ -8,6 +8,8 @@ import contextlib
 import io
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -377,6 +379,28 @@ def test_servers_that_say_nothing_hold_no_other_caller(
     for thread in threads:  # nobody listens any more
         thread.join()
     assert {error_of(answer)[1] for answer in answers[5:]} == {"invalid_image"}
+
+
+def test_the_end_waits_for_no_slow_address() -> None:
+    code = """if True:
+        import asyncio
+        import time
+        from types import SimpleNamespace
+        from transformers_foreground.server import wanted
+        from transformers_foreground.server.progress import Settings
+
+        wanted.download = lambda *_: time.sleep(100)
+
+        async def main():
+            service = SimpleNamespace(settings=Settings("a/b"))
+            waiting = asyncio.create_task(wanted.fetch_image("http://example.org/", service))
+            await asyncio.sleep(0.2)
+            assert not waiting.done()
+
+        asyncio.run(main())
+    """
+    done = subprocess.run([sys.executable, "-c", code], timeout=90, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_an_image_at_an_address_is_no_larger_than_others(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,1 +1,1 @@
-"""The page of `foreground serve`: images in, cut-outs out, in a browser or from a program, on this machine alone."""
+"""The server of `foreground serve`: a page in the browser, and an API for programs."""

@@ -40,7 +40,9 @@ async def _keep_clean(disk: Disk, page: Any) -> None:
             try:
                 forget(page)
             except Exception:  # a newer Gradio may keep its calls elsewhere; files must be deleted all the same
-                logger.exception("Gradio's calls that have ended cannot be forgotten, so its memory will grow.")
+                logger.exception(
+                    "Gradio's ended calls cannot be forgotten: its memory will grow. Another version of it may help."
+                )
                 page = None
         if time.monotonic() - swept >= _SWEEP_SECONDS:
             await asyncio.to_thread(disk.sweep)

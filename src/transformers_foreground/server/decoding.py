@@ -57,7 +57,7 @@ class Upload:
 
 
 def reduced(image: DecodedImage) -> DecodedImage:
-    """Shrink an image to `QUICK_PIXELS`. For those that stay in memory as long as their request waits."""
+    """Shrink an image to at most `QUICK_PIXELS`: it stays in memory while its request waits."""
     scale = math.sqrt(QUICK_PIXELS / (image.width * image.height))
     if scale >= 1:
         return image

@@ -5,15 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from transformers_foreground.segmenter import Segmenter
 from transformers_foreground.server.progress import BusyError
 
 _OPEN_MODELS: Final = 2
 _LOADS: Final = 3  # most models being loaded at once
+
+T = TypeVar("T")
 
 
 @dataclass(eq=False)
@@ -92,16 +96,23 @@ class OpenModels:
 def _start(model: str, **options: Any) -> Fetch:
     """Begin to load a model."""
     fetch = Fetch(model)
-
-    def settle() -> None:
-        try:
-            fetch.result.set_result(opened(model, progress_callback=fetch.on_event, **options))
-        except BaseException as error:  # for those who wait
-            fetch.result.set_exception(error)
-
-    # A daemon: Ctrl-C does not wait for a download. The next start resumes it.
-    threading.Thread(target=settle, name="foreground-fetch", daemon=True).start()
+    fetch.result = on_thread(partial(opened, model, progress_callback=fetch.on_event, **options), "foreground-fetch")
     return fetch
+
+
+def on_thread(work: Callable[[], T], name: str) -> Future[T]:
+    """Run a function on a daemon thread of its own: Ctrl-C does not wait for it, as it would for that of a pool."""
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()  # from here on it cannot be cancelled
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # for those who wait
+            future.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return future
 
 
 def opened(model: str, **options: Any) -> Segmenter:

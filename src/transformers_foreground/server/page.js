@@ -99,7 +99,7 @@
     handle.addEventListener("pointerup", () => requestAnimationFrame(() => tell(handle, wrap)));
   };
 
-  // The checkerboard lies below the cut-out alone, and not below the empty room beside it.
+  // The checkerboard is below the cut-out only, and not below the empty space beside it.
   const fit = (image) => {
     const ratio = image.naturalWidth / image.naturalHeight;
     const [width, height] = [image.offsetWidth, image.offsetHeight];

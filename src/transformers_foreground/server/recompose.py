@@ -1,4 +1,4 @@
-"""Compose results anew with another look, from the masks that are kept. The model does not run again."""
+"""Give results another look, from the masks that are kept. The model does not run again."""
 
 from __future__ import annotations
 

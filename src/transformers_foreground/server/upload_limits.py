@@ -90,7 +90,9 @@ class FilesAlone:
     def _check(self) -> None:
         options = parse_options_header(self._disposition)[1]
         if options.get(b"name") != b"files" or b"filename" not in options:
-            raise Refused(400, "This upload has something else than files in it. Send files alone, each named files.")
+            raise Refused(
+                400, "This upload has other things than files in it. Send only files, each in a field named files."
+            )
 
 
 class SmallEnough:

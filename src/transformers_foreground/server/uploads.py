@@ -44,7 +44,7 @@ def background_of(given: Any, folder: Path) -> str | Upload | None:
         folder: Where uploads are.
 
     Raises:
-        UnsupportedOptionError: The text is no colour.
+        UnsupportedOptionError: The text is neither a colour nor "blur".
         ImageError: This describes no uploaded file.
     """
     if given is None or given == "":

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -22,13 +23,12 @@ from transformers_foreground.images.encode import encode
 from transformers_foreground.images.sources import name_of, unreadable
 from transformers_foreground.segmenter import Foreground
 from transformers_foreground.server.decoding import Upload
+from transformers_foreground.server.fetching import on_thread
 from transformers_foreground.server.progress import BusyError, Failure, Note
 from transformers_foreground.server.service import Service
 
 DOWNLOAD_SECONDS: Final = 15.0
 FETCHES: Final = 10  # at once
-# Not on the event loop's own threads: slow servers would keep them from all other requests.
-_FETCHERS: Final = ThreadPoolExecutor(FETCHES, "foreground-fetch-image")
 _fetching: Final = set[Future[Any]]()
 _MEDIA: Final = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
 
@@ -146,7 +146,7 @@ async def fetch_image(url: str, service: Service) -> Upload:
     Raises:
         BusyError: Too many other images are being downloaded.
         ImageError: It cannot be downloaded, or the URL is not on the public internet.
-        UnsupportedOptionError: This is no http: or https: URL, or the server was started with `--local-files-only`.
+        UnsupportedOptionError: This is not an http: or https: URL, or the server was started with `--local-files-only`.
     """
     if not url.lower().startswith(("http://", "https://")):
         raise UnsupportedOptionError(f"{url[:80]!r} is not an http: or https: address.")
@@ -156,7 +156,9 @@ async def fetch_image(url: str, service: Service) -> Upload:
     try:
         if len(_fetching) >= FETCHES:
             raise BusyError(f"{FETCHES} other images are being fetched. Try again in a minute, or send the file.")
-        fetching = _FETCHERS.submit(download, url, name, DOWNLOAD_SECONDS, service.settings.max_bytes)
+        # Not on the event loop's own threads: slow servers would keep them from all other requests.
+        get = partial(download, url, name, DOWNLOAD_SECONDS, service.settings.max_bytes)
+        fetching = on_thread(get, "foreground-get")
         _fetching.add(fetching)
         fetching.add_done_callback(_fetching.discard)
         data = await asyncio.wrap_future(fetching)
