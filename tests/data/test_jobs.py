@@ -6,9 +6,11 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,13 @@ from transformers_foreground.data.arrow import ArrowMapper
 from transformers_foreground.data.jobs import JobReport, map_shards
 from transformers_foreground.data.shards import Shard, find_shards, open_shard, part_of
 from transformers_foreground.env import env
-from transformers_foreground.errors import ImageError, InvalidModelError, MissingExtraError, UnsupportedOptionError
+from transformers_foreground.errors import (
+    ForegroundError,
+    ImageError,
+    InvalidModelError,
+    MissingExtraError,
+    UnsupportedOptionError,
+)
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -428,6 +436,16 @@ def test_ray_is_optional(shards: Path, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match="ray"):
         map_shards(shards, tmp_path / "out", ray="local")
+
+
+def test_a_cluster_that_is_not_there_is_an_error_at_once() -> None:
+    pytest.importorskip("ray", reason="ray is not installed: pip install -e '.[ray]'")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    started = time.monotonic()
+    with pytest.raises(ForegroundError, match=f"No Ray cluster at {address}: .*refused.*ray start --head"):
+        ray_shards.connect(address)
+    assert time.monotonic() - started < 30
 
 
 class TestRay:

@@ -209,7 +209,7 @@ def cutout(
 def _check_together(images: list[str], output: str | None, *, watch: bool, resume: bool, force: bool) -> None:
     """Refuse options that contradict each other."""
     if resume and force:
-        raise typer.BadParameter("--resume skips what is done, and --force does all anew. Use one of them.")
+        raise typer.BadParameter("--resume skips finished images, and --force does all again. Use one of them.")
     if watch and (output == STDIO or not all(os.path.isdir(image) for image in images)):
         raise typer.BadParameter("--watch is for folders: name folders, and with -o a folder for the results.")
 

@@ -28,7 +28,7 @@ class Identity:
 
     @classmethod
     def of(cls, job: Job) -> Identity | None:
-        """Return that of an image's file; `None` if there is no file."""
+        """Return the identity of an image's file; `None` if there is no file."""
         if not job.is_file:
             return None
         try:

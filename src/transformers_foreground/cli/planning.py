@@ -75,7 +75,7 @@ def plan(images: list[str], output: str | None, name: str, kind: str = "png", *,
             many images; else a file.
         name: `"cutout"` or `"mask"`: the middle of `photo.cutout.png`.
         kind: The format of the results, of `encode.KINDS`.
-        may_be_none: Whether it is no error if there is no image.
+        may_be_none: Whether a plan without an image is allowed.
 
     Raises:
         typer.BadParameter: No such format, nothing to do, two results of one name, or a name of another format.

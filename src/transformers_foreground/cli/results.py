@@ -38,7 +38,7 @@ def results_among(images: Iterable[Path], top: Path, output: str | None) -> set[
     """Return those of a folder's images that this command made from the others.
 
     Such a file has the name of another image's result, and lies beside that image or in its place below the output
-    folder. A photo called `hat.mask.jpg` is no result if there is no `hat.jpg`, or if it has colours. In an output
+    folder. A photo called `hat.mask.jpg` is a result only if there is a `hat.jpg`, and if it is gray. In an output
     folder inside the folder, every file with such a name is a result.
 
     Args:

@@ -89,7 +89,7 @@ def rounds(
 
 
 def _is_old(identity: Identity) -> bool:
-    """Whether nobody writes a file any more. What a wrong clock dated to the future is not waited for."""
+    """Whether a file is complete by its age. A time in the future comes from a wrong clock, and is not waited for."""
     return abs(_age(identity)) > _PATIENCE
 
 

@@ -53,7 +53,7 @@ class FileRecord(Memory):
     Args:
         filesystem: Of fsspec.
         path: The file's path there. Its folder is made.
-        resume: Go on with what an earlier process left; else begin anew.
+        resume: Read what an earlier process left; else start over.
     """
 
     def __init__(self, filesystem: Any, path: str, *, resume: bool) -> None:

@@ -144,7 +144,7 @@ def map_shards(
         on_error: What to do about an image that cannot be read: `"none"`, put null in its place; `"skip"`, drop its
             row; or `"raise"`. With the former two a shard that cannot be read fails, and the job goes on.
         keep_images: Keep the images' column as it is.
-        resume: Keep what an earlier run finished; else do all anew.
+        resume: Keep the shards that an earlier run finished; else do all again.
         ray: The address of a Ray cluster that does the shards, or `"local"`; `None` for this process.
         actors: Processes on the cluster, with one core each; by default as many as it has cores.
         batch_size: Rows in memory at once.

@@ -20,7 +20,7 @@ def values_of(rows: Any, column: str, *, batched: bool) -> Sequence[Any]:
 
 
 def without(rows: Any, columns: Mapping[str, list[Any]], kept: Sequence[int]) -> Any:
-    """Keep some rows of all columns, in the same mapping: only then does `map` heed its `remove_columns`."""
+    """Keep some rows of all columns, in the same mapping: only then does `map` apply its `remove_columns`."""
     lazy = isinstance(rows, LazyDict)
     for name in list(rows):
         values = rows.pa_table[name].to_pylist() if lazy else rows[name]

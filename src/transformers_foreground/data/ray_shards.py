@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from transformers_foreground.data.shards import Shard
 from transformers_foreground.errors import ForegroundError, ImageError
 from transformers_foreground.extras import need
 
+_TIMEOUT = 10.0  # seconds to reach a cluster
 _RETRIES = 10  # of a shard whose actor died; an image that kills takes three
 
 
@@ -39,8 +41,11 @@ def connect(address: str) -> Any:
     ray = need("ray", "ray", "--ray")
     if not ray.is_initialized():
         try:
+            host, _, port = address.rpartition("://")[2].rpartition(":")
+            if port.isdecimal():  # Ray itself tries for minutes
+                socket.create_connection((host.strip("[]"), int(port)), _TIMEOUT).close()
             ray.init(address, log_to_driver=False, include_dashboard=False)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise ForegroundError(
                 f"No Ray cluster at {address}: {error}. Start one with `ray start --head`, or use 'local'."
             ) from error

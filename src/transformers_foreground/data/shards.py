@@ -99,7 +99,7 @@ def find_shards(source: str, parts: int) -> tuple[Any, list[Shard]]:
 
 
 def _infos(filesystem: Any, root: str) -> tuple[str, dict[str, Mapping[str, Any]]]:
-    """Return a folder (that of a file, if it is one), and what is known of the files in it by their paths below it."""
+    """Return a folder, or the folder of a file; and size and time of each file, by its path below that folder."""
     filesystem.invalidate_cache()
     if filesystem.isfile(root):
         found = {root: filesystem.info(root)}
