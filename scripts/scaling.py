@@ -144,8 +144,12 @@ def actors(model: str, dtype: str, paths: Sequence[Path], number: int, log: Path
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     cores = max(number, os.cpu_count() or 1)
-    ray.init(
-        num_cpus=cores, include_dashboard=False, object_store_memory=2**29, log_to_driver=False, logging_level="ERROR"
+    ray.init(  # one more core than there is, for the small tasks that split blocks: two actors would leave none
+        num_cpus=cores + 1,
+        include_dashboard=False,
+        object_store_memory=2**29,
+        log_to_driver=False,
+        logging_level="ERROR",
     )
     ray.cloudpickle.register_pickle_by_value(sys.modules[Noting.__module__])  # actors do not have this file
     ray.data.DataContext.get_current().enable_progress_bars = False

@@ -88,7 +88,9 @@ def run(folder: Path, out: Path, options: Sequence[str], kill_at: int | None = N
         seconds = time.time() - started
         said.seek(0)
         lines = said.read().splitlines()
-    kept = next((int(match[1]) for line in lines if (match := re.search(r"as they are done: (\d+) of", line))), 0)
+    kept = next(
+        (int(match[1]) for line in lines if (match := re.search(r"kept from an earlier run: (\d+) of", line))), 0
+    )
     return {
         "seconds": seconds,
         "code": process.returncode,

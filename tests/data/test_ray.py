@@ -54,6 +54,14 @@ def assert_masks(rows: dict[int, dict[str, Any]]) -> None:
         np.testing.assert_array_equal(pixels(row["mask"]), np.asarray(mapper({"image": shade(i), "id": i})["mask"]))
 
 
+@pytest.mark.parametrize(("concurrency", "warned"), [(4, True), ((4, 8), True), (3, False), ((1, 4), False)])
+def test_actors_that_leave_no_core_are_warned_of(
+    concurrency: Any, warned: bool, tiny: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    map_batches(ray.data.from_items([{"image": b""}]), concurrency=concurrency)
+    assert ("The actors reserve 4 cores, and the cluster has 4: none is left" in caplog.text) is warned
+
+
 def test_parquet(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "rows").mkdir()
     for start in range(0, COUNT, 12):

@@ -82,7 +82,7 @@ class ForegroundMapper(ColumnMapper):
 
     Examples:
         >>> mapper = ForegroundMapper("briaai/RMBG-1.4", on_error="none", error_column="error")
-        >>> ds = ds.map(mapper, batched=True, batch_size=8, num_proc=4, features=mapper.features(ds.features))
+        >>> ds = ds.map(mapper, batched=True, batch_size=8, features=mapper.features(ds.features))
     """
 
     errors = 0

@@ -5,6 +5,7 @@ Needs the extra [ray], on all machines.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from transformers_foreground.extras import need
 if TYPE_CHECKING:
     import pyarrow as pa
     import ray.data
+
+logger = logging.getLogger(__name__)
 
 
 def map_batches(
@@ -125,6 +128,7 @@ def map_batches(
         **options,
     )
     least, most = (concurrency, concurrency) if isinstance(concurrency, int) else concurrency or (1, None)
+    _warn_if_full(need("ray", "ray"), least * num_cpus)
     if rows_per_block is not None:
         ds = ds.repartition(target_num_rows_per_block=rows_per_block)
     own = {"resources": resources, "accelerator_type": accelerator_type, "runtime_env": runtime_env}
@@ -142,6 +146,18 @@ def map_batches(
         **{name: value for name, value in own.items() if value is not None},
     )
     return result
+
+
+def _warn_if_full(ray: Any, reserved: float) -> None:
+    """Say so where actors reserve all cores of the cluster: Ray itself says it later, and only sometimes."""
+    cores = ray.cluster_resources().get("CPU", 0) if ray.is_initialized() else 0
+    if 0 < cores <= reserved:
+        logger.warning(
+            "The actors reserve %g cores, and the cluster has %g: none is left for tasks that read and split blocks, "
+            "so the job waits until the cluster grows. Use a smaller concurrency= or num_cpus=.",
+            reserved,
+            cores,
+        )
 
 
 class Extractor:
