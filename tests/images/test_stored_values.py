@@ -31,6 +31,16 @@ def test_indices_and_sixteen_bits(tmp_path: Path, image: Image.Image, kind: str)
         np.testing.assert_array_equal(stored_values(source), expected)
 
 
+@pytest.mark.parametrize("image", [_palette(), Image.fromarray(VALUES.astype(np.uint16) * 300)], ids=["P", "I;16"])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
+def test_they_are_turned_once(image: Image.Image, kind: str, orientation: int, turns: int) -> None:
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    image.save(file, kind, exif=exif)
+    np.testing.assert_array_equal(stored_values(file.getvalue()), np.rot90(np.asarray(image), turns))
+
+
 def test_other_images_have_none(tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     Image.fromarray(VALUES).save(path)

@@ -13,13 +13,12 @@ def is_remote(image: Any) -> bool:
     return isinstance(image, str) and image[:6].lower().startswith(("http:", "https:"))
 
 
-def download(url: str, timeout: float, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
+def download(url: str, timeout: float) -> dict[str, Any]:
     """Fetch an encoded image.
 
     Args:
         url: Its address.
         timeout: Seconds that this may take.
-        max_bytes: Most bytes to take.
 
     Returns:
         A dict of "bytes" and "path", as `datasets` has them: so it keeps its name in messages.
@@ -27,5 +26,5 @@ def download(url: str, timeout: float, max_bytes: int = MAX_BYTES) -> dict[str, 
     Raises:
         ImageError: It cannot be fetched.
     """
-    with open_stream(url, name_of(url), timeout, max_bytes) as stream:
+    with open_stream(url, name_of(url), timeout, MAX_BYTES) as stream:
         return {"bytes": stream.read(), "path": url}

@@ -28,6 +28,7 @@ def stored_values(image: Any) -> NDArray[Any] | None:
     opened = _opened(image)
     if opened is None or not (opened.mode == "P" or opened.mode.startswith("I")):
         return None
+    opened.load()  # Pillow turns a TIFF as it is loaded, and then its EXIF data has no orientation any more
     return np.asarray(upright(opened, exif_of(opened, own_file=opened is not image)))
 
 
@@ -43,20 +44,21 @@ def has_colours(pixels: NDArray[np.uint8]) -> bool:
 
 
 def without_profile(image: Any) -> Any:
-    """Return an image without its colour profile, which is not meant for the values of a mask.
+    """Open an image without its colour profile, which is not meant for the values of a mask.
 
     Args:
         image: What `decode` takes, but no file object.
 
     Returns:
-        A PIL image; what was given, where it has no profile, or cannot be read.
+        A PIL image, not loaded, since its file may be damaged; what was given, where it cannot be opened.
     """
     opened = _opened(image)
-    if opened is None or "icc_profile" not in opened.info:
+    if opened is None:
         return image
-    plain = opened.copy() if opened is image else opened  # not loaded here: the file may be damaged
-    del plain.info["icc_profile"]
-    return plain
+    if "icc_profile" in opened.info:
+        opened = opened.copy() if opened is image else opened
+        del opened.info["icc_profile"]
+    return opened
 
 
 def _opened(image: Any) -> Image.Image | None:
