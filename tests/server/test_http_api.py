@@ -392,7 +392,7 @@ def test_the_end_waits_for_no_slow_address() -> None:
         wanted.download = lambda *_: time.sleep(100)
 
         async def main():
-            service = SimpleNamespace(settings=Settings("a/b"))
+            service = SimpleNamespace(settings=Settings("a/b"), fetching=set())
             waiting = asyncio.create_task(wanted.fetch_image("http://example.org/", service))
             await asyncio.sleep(0.2)
             assert not waiting.done()

@@ -56,6 +56,7 @@ class Service:
         disk: Limits what is in the folder.
         masks: Masks of images that were cut out.
         side: Threads for work that needs no model.
+        fetching: Images that are being fetched from addresses.
     """
 
     settings: Settings
@@ -66,6 +67,7 @@ class Service:
     _models: OpenModels = field(init=False)
     masks: Masks = field(default_factory=Masks)
     side: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_WORKERS, "foreground-compose"))
+    fetching: set[Future[Any]] = field(default_factory=set)
     _under_way: dict[asyncio.Task[Any], None] = field(default_factory=dict)
     _decoders: Decoders = field(init=False)
     _large: asyncio.Lock = field(default_factory=asyncio.Lock)

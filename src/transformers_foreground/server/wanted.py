@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,7 +28,6 @@ from transformers_foreground.server.service import Service
 
 DOWNLOAD_SECONDS: Final = 15.0
 FETCHES: Final = 10  # at once
-_fetching: Final = set[Future[Any]]()
 _MEDIA: Final = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
 
 
@@ -154,13 +152,13 @@ async def fetch_image(url: str, service: Service) -> Upload:
         raise UnsupportedOptionError("This server was started with --local-files-only: send the image's file instead.")
     name = name_of(url)[:200]
     try:
-        if len(_fetching) >= FETCHES:
+        if len(service.fetching) >= FETCHES:
             raise BusyError(f"{FETCHES} other images are being fetched. Try again in a minute, or send the file.")
         # Not on the event loop's own threads: slow servers would keep them from all other requests.
         get = partial(download, url, name, DOWNLOAD_SECONDS, service.settings.max_bytes)
         fetching = on_thread(get, "foreground-get")
-        _fetching.add(fetching)
-        fetching.add_done_callback(_fetching.discard)
+        service.fetching.add(fetching)
+        fetching.add_done_callback(service.fetching.discard)
         data = await asyncio.wrap_future(fetching)
     except NotPublicError as error:
         why = "it is not on the public internet, and this server reads from nowhere else; send the image's file instead"
