@@ -978,6 +978,44 @@ def test_with_the_keyboard_alone(chromium: Any, served: Served, half_bright: Ima
     page.close()
 
 
+def test_the_slider_is_left_alone_after_a_request(chromium: Any, served: Served, half_bright: Image.Image) -> None:
+    page = opened(chromium, served)
+    page.evaluate(
+        "window.seen = new Set(); new MutationObserver(() => document.querySelectorAll('#slider img').forEach("
+        "image => seen.add(image.src))).observe(document, { subtree: true, childList: true, attributeFilter: ['src'] })"
+    )
+    give(page, [file(f"{name}.png", png(half_bright)) for name in "ab"])
+    page.click("#go")
+    page.wait_for_selector("#every")  # comes once the request has ended
+    page.wait_for_timeout(500)
+    assert page.evaluate("[...seen].filter(Boolean).length") == 2  # the image and its cut-out
+    page.check("#kind input[value=Colour]")
+    page.wait_for_function("[...seen].filter(Boolean).length > 2")
+    page.close()
+
+
+def test_keys_while_the_slider_loads_an_image(chromium: Any, served: Served, half_bright: Image.Image) -> None:
+    page = opened(chromium, served)
+    give(page, [file("a.png", png(half_bright))])
+    page.click("#go")
+    assert "Done." in finished(page)
+    page.wait_for_selector("[role=slider]")
+    held: list[Any] = []
+    page.route("**/gradio_api/file=**", lambda route: held.append(route))
+    page.check("#kind input[value=Colour]")
+    while not held:
+        page.wait_for_timeout(20)
+    page.focus("[role=slider]")
+    for key in ("Home", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+        page.wait_for_timeout(100)
+    for route in held:
+        route.continue_()
+    page.wait_for_function("document.querySelector('#slider [role=slider]').ariaValueNow == 10")
+    assert page.evaluate("document.querySelector('#slider [role=slider]').style.transform")
+    page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_accessibility_and_width(

@@ -94,14 +94,19 @@ class Actions:
             logger.exception("A request failed.")
             yield status(_FAILED, None, failed, error=True), *(same,) * 5
 
-    async def restyle(self, made: list[Result], shown: int, *values: Any) -> tuple[Any, Any]:
+    async def settle(self, made: list[Result], shown: int, *values: Any) -> tuple[Any, Any]:
+        """Do `restyle` after a request; but leave a slider alone that shows the right look: it may be in use."""
+        return await self.restyle(made, shown, *values, keep=True)
+
+    async def restyle(self, made: list[Result], shown: int, *values: Any, keep: bool = False) -> tuple[Any, Any]:
         """Give the result that is shown another look; return values of the slider and the links."""
         if not made:
             return gr.skip(), gr.skip()
         try:
             look = self._look(*values)
             result = made[min(shown, len(made) - 1)]
-            pair = _pair(await recompose(self.service, result, look))
+            keep = keep and result.look == look
+            pair = gr.skip() if keep else _pair(await recompose(self.service, result, look))
             return pair, self._links(made, shown, look)
         except ForegroundError as error:
             return gr.skip(), notice(str(error))

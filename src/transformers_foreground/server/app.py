@@ -190,8 +190,8 @@ def layout(service: Service, downloads: Downloads) -> Any:
         # Again, since a status that was on its way may have arrived after the first time.
         again = stopped.then(act.stopped, state, state, queue=False, **_PRIVATE)
         run.then(act.facts, [model, dtype], facts, queue=False, **_PRIVATE)
-        for ended in (run, again):  # the look may have changed while it ran
-            ended.then(act.restyle, [results, shown, *look], [slider, links], **now)
+        for ended in (run, again):
+            ended.then(act.settle, [results, shown, *look], [slider, links], **now)
         for event in (run.then, again.then, changed.then, by_doubt.input):
             event(act.rethumb, [results, by_doubt, *look], gallery, **now)
         gallery.select(act.show, [results, by_doubt, *look], [slider, links, shown], **now)

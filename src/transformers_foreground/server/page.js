@@ -76,6 +76,12 @@
     at("mousemove", box.left + to * box.width, window);
     at("mouseup", box.left + to * box.width, window);
   };
+  // While an image loads, Gradio's slider divides by its width, which is 0, and has no position.
+  const loaded = (wrap, then) => {
+    const wide = [...wrap.querySelectorAll("img")].every((image) => image.naturalWidth);
+    if (wide) requestAnimationFrame(then);
+    else wrap.addEventListener("load", () => requestAnimationFrame(then), { capture: true, once: true });
+  };
   const prepare = (handle) => {
     const wrap = handle.parentElement;
     const attributes = { role: "slider", tabindex: 0, "aria-label": "Before and after", "aria-valuemin": 0 };
@@ -90,11 +96,16 @@
       if (!(event.key in moves)) return;
       event.preventDefault();
       const to = (wanted = Math.min(1, Math.max(0, moves[event.key])));
-      drag(handle, wrap, to);
-      requestAnimationFrame(() => {
-        tell(handle, wrap);
-        if (wanted === to) wanted = null;
-      });
+      const move = () => {
+        drag(handle, wrap, to);
+        requestAnimationFrame(() => {
+          if (wanted !== to || !handle.isConnected) return; // another key came, or another slider
+          if (!handle.style.transform) return loaded(wrap, move);
+          tell(handle, wrap);
+          wanted = null;
+        });
+      };
+      move();
     });
     handle.addEventListener("pointerup", () => requestAnimationFrame(() => tell(handle, wrap)));
   };
