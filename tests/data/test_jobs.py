@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from clusters import ray_cluster
-from fsspec.implementations.memory import MemoryFile
+from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 from PIL import Image
 from tiny_data import shade
 from tiny_models import brightness_model, write_repo
@@ -362,6 +362,29 @@ def test_a_store(shards: Path) -> None:
     store.rm("/job", recursive=True)
 
 
+def test_a_store_is_listed_as_often_for_many_shards_as_for_few(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[str] = []
+    for name in ("ls", "find"):
+
+        def counted(store: Any, path: str, *args: Any, _list: Any = getattr(MemoryFileSystem, name), **kwargs: Any) -> Any:
+            listed.append(path)
+            return _list(store, path, *args, **kwargs)
+
+        monkeypatch.setattr(MemoryFileSystem, name, counted)
+
+    counts = []
+    for number in range(2):
+        listed.clear()
+        map_shards(shards, f"memory://many/{number}")
+        counts.append(len(listed))
+        for name in "xyz":
+            write_shard(shards, name, [20])
+    assert counts[0] == counts[1] > 0
+    fsspec.filesystem("memory").rm("/many", recursive=True)
+
+
 @pytest.mark.parametrize("kind", ["parquet", "tar"])
 def test_a_store_that_fails_for_the_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     if kind == "tar":
@@ -466,6 +489,18 @@ class TestRay:
         assert statuses(again) == {"a": "done", "b": "kept", "d": "kept", "f": "kept"}
         with pytest.raises(ImageError, match=r"^d: "):
             map_shards(shards, tmp_path / "raised", ray="local", on_error="raise")
+
+    def test_the_deaths_of_a_run_in_one_process_are_forgotten_when_the_job_is_done(
+        self, shards: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "out").mkdir()
+        deaths = tmp_path / "out/.deaths.json"
+        deaths.write_text('{"b": 1}')
+        with pytest.raises(UnsupportedOptionError, match="no column"):
+            map_shards(shards, tmp_path / "out", ray="local", resume=True, image_column="photo")
+        assert deaths.exists()
+        map_shards(shards, tmp_path / "out", ray="local", resume=True)
+        assert not deaths.exists()
 
     def test_images_of_a_folder(self, tmp_path: Path) -> None:
         (tmp_path / "in").mkdir()

@@ -15,11 +15,11 @@ from typing import Any, Literal
 from fsspec.implementations.dirfs import DirFileSystem
 
 from transformers_foreground.data.arrow import ArrowMapper
-from transformers_foreground.data.deaths import FileRecord
+from transformers_foreground.data.deaths import FileRecord, Record
 from transformers_foreground.data.fingerprint import identity_of_model
 from transformers_foreground.data.on_error import OnError
 from transformers_foreground.data.ray_shards import connect, each_on_ray
-from transformers_foreground.data.shard_results import Made, made_of, whole_file
+from transformers_foreground.data.shard_results import Made, made_of, remove_leftovers, whole_file
 from transformers_foreground.data.shard_work import ShardWork
 from transformers_foreground.data.shards import Shard, find_shards, store_of
 from transformers_foreground.errors import ForegroundError, ImageError, UnsupportedOptionError
@@ -195,17 +195,22 @@ def map_shards(
     todo = [shard for shard in shards if shard.name not in reports]
     cluster = connect(ray) if ray is not None and todo else None
     on_start(len(shards), len(reports))
-    each = each_on_ray(cluster, work, todo, actors) if cluster else _each_here(work, todo, on_rows, resume=resume)
-    with closing(each) as outcomes:
-        for shard, outcome in outcomes:
-            if isinstance(outcome, ForegroundError) and (on_error == "raise" or not isinstance(outcome, ImageError)):
-                outcome.args = (f"{shard.name}: {outcome}",)
-                raise outcome
-            reports[shard.name] = _report(shard, outcome, "done")
-            on_shard(reports[shard.name])
+    with FileRecord(store, f"{folder}/{DEATHS}", resume=resume) as record:  # also on Ray: it goes when the job is done
+        each = each_on_ray(cluster, work, todo, actors) if cluster else _each_here(work, todo, record, on_rows)
+        with closing(each) as outcomes:
+            for shard, outcome in outcomes:
+                if isinstance(outcome, ForegroundError) and _ends_the_job(outcome, on_error):
+                    outcome.args = (f"{shard.name}: {outcome}",)
+                    raise outcome
+                reports[shard.name] = _report(shard, outcome, "done")
+                on_shard(reports[shard.name])
+    store.invalidate_cache()
+    found = store.find(folder)  # the only listing: one for each shard would take n² requests
+    manifest = f"{folder}/{MANIFEST}"
+    remove_leftovers(store, found, {manifest, *map(work.result_path, shards)})
     made = [shard for shard in shards if reports[shard.name].status != "failed"]
-    report = JobReport(digest, tuple(reports[shard.name] for shard in shards), _stale(work, made))
-    with whole_file(store, f"{work.folder}/{MANIFEST}") as file:
+    report = JobReport(digest, tuple(reports[shard.name] for shard in shards), _stale(work, made, found))
+    with whole_file(store, manifest) as file:
         file.write(report.to_json().encode(errors="surrogateescape"))
     return report
 
@@ -233,17 +238,20 @@ def _finished(work: ShardWork, shards: Sequence[Shard]) -> Iterator[tuple[Shard,
 
 
 def _each_here(
-    work: ShardWork, shards: Sequence[Shard], on_rows: Callable[[int], None], *, resume: bool
+    work: ShardWork, shards: Sequence[Shard], record: Record, on_rows: Callable[[int], None]
 ) -> Generator[tuple[Shard, Made | ForegroundError], None, None]:
     if shards:
         work.mapper.model.open()  # a death here has nothing to do with an image
-    with FileRecord(work.output, f"{work.folder}/{DEATHS}", resume=resume) as record:
-        for shard in shards:
-            try:
-                outcome: Made | ForegroundError = work(shard, record, f"{work.options} {shard.name}", on_rows)
-            except ForegroundError as error:
-                outcome = error
-            yield shard, outcome
+    for shard in shards:
+        try:
+            outcome: Made | ForegroundError = work(shard, record, f"{work.options} {shard.name}", on_rows)
+        except ForegroundError as error:
+            outcome = error
+        yield shard, outcome
+
+
+def _ends_the_job(error: ForegroundError, on_error: OnError) -> bool:
+    return on_error == "raise" or not isinstance(error, ImageError)
 
 
 def _report(shard: Shard, outcome: Made | ForegroundError, status: Literal["done", "kept"]) -> ShardReport:
@@ -252,10 +260,8 @@ def _report(shard: Shard, outcome: Made | ForegroundError, status: Literal["done
     return ShardReport(shard.name, status, outcome.rows, outcome.errors, outcome.doubtful)
 
 
-def _stale(work: ShardWork, shards: Iterable[Shard]) -> tuple[str, ...]:
-    """Return the Parquet files among the results that are of no such shard: of a file that was removed, say."""
+def _stale(work: ShardWork, shards: Iterable[Shard], found: Iterable[str]) -> tuple[str, ...]:
+    """Return the Parquet files among those found that are of no such shard: of a file that was removed, say."""
     wanted = {work.result_path(shard) for shard in shards}
-    work.output.invalidate_cache()
-    found = work.output.find(work.folder) if work.output.exists(work.folder) else ()
     names = (path for path in found if path.endswith(".parquet") and path not in wanted)
     return tuple(sorted(path[len(work.folder) + 1 :] for path in names if "/." not in path))

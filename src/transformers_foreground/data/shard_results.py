@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ KEY: Final = b"transformers_foreground.job"
 """The key of a result's `Made`, as JSON, in the metadata of its Parquet file."""
 ROW_GROUP_BYTES: Final = 64 * 2**20
 ROW_GROUP_ROWS: Final = 65_536
+_LEFTOVER: Final = re.compile(r"(.*/)\.([^/]+)\.[0-9a-f]{8}\.part", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class ShardWriter:
 
 @contextmanager
 def whole_file(filesystem: Any, path: str) -> Iterator[IO[bytes]]:
-    """Open a file to write, which gets its name when it is complete; what a killed process left of it is removed.
+    """Open a file to write, which gets its name when it is complete. What a killed process leaves is hidden.
 
     Args:
         filesystem: Of fsspec.
@@ -94,11 +96,7 @@ def whole_file(filesystem: Any, path: str) -> Iterator[IO[bytes]]:
         return
     folder, name = posixpath.split(path)
     filesystem.makedirs(folder, exist_ok=True)
-    start = f"{folder}/.{name}."
-    for leftover in filesystem.ls(folder, detail=False, refresh=True):
-        if leftover.startswith(start) and leftover.endswith(".part"):
-            filesystem.rm_file(leftover)
-    temporary = f"{start}{secrets.token_hex(4)}.part"
+    temporary = f"{folder}/.{name}.{secrets.token_hex(4)}.part"
     try:
         with filesystem.open(temporary, "wb") as file:
             yield file
@@ -107,6 +105,23 @@ def whole_file(filesystem: Any, path: str) -> Iterator[IO[bytes]]:
         with suppress(OSError):  # not uploaded yet
             filesystem.rm_file(temporary)
         raise
+
+
+def remove_leftovers(filesystem: Any, found: Iterable[str], paths: Collection[str]) -> None:
+    """Remove what killed processes left of files on a store; on a disk `atomic_write` does.
+
+    Args:
+        filesystem: Of fsspec.
+        found: Files there.
+        paths: The files that nobody writes any more.
+
+    Raises:
+        OSError: One cannot be removed.
+    """
+    for path in found:
+        match = _LEFTOVER.fullmatch(path)
+        if match and match[1] + match[2] in paths:
+            filesystem.rm_file(path)
 
 
 def made_of(filesystem: Any, path: str) -> Made | None:
