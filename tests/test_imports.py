@@ -15,7 +15,7 @@ import transformers_foreground
 
 HEAVY = (
     *("torch", "transformers", "onnxruntime", "optimum", "onnx", "datasets", "huggingface_hub", "numpy", "PIL"),
-    *("pyarrow", "fsspec", "requests", "httpx", "rich", "typer"),
+    *("pyarrow", "fsspec", "requests", "httpx", "rich", "typer", "http.client", "ssl"),
 )
 
 

@@ -1,7 +1,7 @@
 """A model's files on the Hugging Face Hub, kept in the cache that all of Hugging Face's libraries share.
 
 What is in the cache is found by its documented layout (refs, snapshots, blobs, .no_exist), without huggingface_hub: it
-would ask the Hub, and needs a third of a second to be imported.
+would ask the Hub, and needs a third of a second to be imported. So what a download needs is imported by downloads.
 """
 
 from __future__ import annotations
@@ -23,9 +23,7 @@ from uuid import uuid4
 from transformers_foreground.atomic_write import replace_durably
 from transformers_foreground.env import env
 from transformers_foreground.errors import DownloadError, ForegroundError, GatedModelError, ModelNotFoundError
-from transformers_foreground.hub import http_client
-from transformers_foreground.hub.http_client import OnBytes
-from transformers_foreground.hub.transfer import Entry, check_content, shown
+from transformers_foreground.hub.transfer import Entry, OnBytes, check_content, shown
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _MAX_LISTING: Final = 64 << 20  # bytes: a quarter of a million files
@@ -139,6 +137,8 @@ class HubCache:
     def _fetch(self, url: str, blob: Path, entry: Entry, on_bytes: OnBytes | None) -> None:
         from huggingface_hub.constants import HF_HUB_DOWNLOAD_TIMEOUT as TIMEOUT
 
+        from transformers_foreground.hub import http_client
+
         part = blob.with_name(f"{blob.name}.incomplete")  # huggingface_hub's name for it, too
         with shown(on_bytes, entry.name, entry.size) as tell:
             http_client.download(url, self._headers(), part, timeout=TIMEOUT, size=entry.size, on_bytes=tell)
@@ -188,6 +188,8 @@ class HubCache:
         """Ask the Hub's API for a revision's commit and files."""
         from huggingface_hub.constants import HF_HUB_ETAG_TIMEOUT
 
+        from transformers_foreground.hub import http_client
+
         url = f"{self._endpoint}/api/models/{self._id}/revision/{quote(revision, safe='')}?blobs=True"
         with http_client.request("GET", url, self._headers(), HF_HUB_ETAG_TIMEOUT) as answer:
             text = answer.read(_MAX_LISTING + 1)
@@ -203,6 +205,8 @@ class HubCache:
     def _errors(self, name: str | None = None) -> Iterator[None]:
         """Translate the errors of asking for the list of files, or for one of them."""
         from huggingface_hub.errors import LocalTokenNotFoundError
+
+        from transformers_foreground.hub import http_client
 
         try:
             yield
@@ -253,6 +257,8 @@ class HubCache:
 
     def _why(self, error: OSError) -> str:
         """Say what became of a transfer, and what to do."""
+        from transformers_foreground.hub import http_client
+
         again = "load the model again: the download goes on where it stopped."
         if error.errno == errno.ENOSPC:
             return f"does not fit the disk of {self._cache}. Free some space, or name another cache_dir; then {again}"

@@ -15,30 +15,16 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, Final, cast
 from urllib.parse import urlsplit
 
+from transformers_foreground.hub.transfer import CallbackError, OnBytes
+
 logger = logging.getLogger(__name__)
-
-OnBytes = Callable[[int], None]
-"""Called with the number of bytes of a file that are here."""
-
-
-class CallbackError(Exception):
-    """An exception of `on_bytes`, on its way out past those who translate the errors of the network.
-
-    Attributes:
-        error: The exception.
-    """
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        self.error = error
-
 
 _CHUNK: Final = 1 << 17
 _SECONDS: Final = 0.1  # of a slow download, after which less than a chunk is told, too

@@ -12,8 +12,7 @@ from transformers_foreground.atomic_write import replace_durably, unfinished
 from transformers_foreground.env import env
 from transformers_foreground.errors import DownloadError, ForegroundError, GatedModelError, ModelNotFoundError
 from transformers_foreground.hub import http_client
-from transformers_foreground.hub.http_client import OnBytes
-from transformers_foreground.hub.transfer import shown
+from transformers_foreground.hub.transfer import OnBytes, shown
 
 _NOT_THERE = (403, 404, 410)  # 403: what object stores say of a missing file to those who may not list
 

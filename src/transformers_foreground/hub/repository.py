@@ -8,14 +8,17 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from transformers_foreground.env import DEFAULT_REMOTE_PATH_TEMPLATE, env
 from transformers_foreground.errors import ForegroundError, ModelFileNotFoundError, ModelNotFoundError
 from transformers_foreground.hub.cache import HubCache
-from transformers_foreground.hub.http_client import CallbackError, OnBytes
 from transformers_foreground.hub.known_model_files import KnownModel
 from transformers_foreground.hub.known_models import known_model, known_models
-from transformers_foreground.hub.mirror import Mirror
+from transformers_foreground.hub.transfer import CallbackError, OnBytes
+
+if TYPE_CHECKING:
+    from transformers_foreground.hub.mirror import Mirror
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +74,11 @@ class Repo:
         elif env.allow_remote_models:
             from huggingface_hub.constants import HF_HUB_CACHE
 
-            kind = HubCache if env.remote_path_template == DEFAULT_REMOTE_PATH_TEMPLATE else Mirror
+            kind: type[HubCache | Mirror] = HubCache
+            if env.remote_path_template != DEFAULT_REMOTE_PATH_TEMPLATE:
+                from transformers_foreground.hub.mirror import Mirror
+
+                kind = Mirror
             self.cache = Path(self.cache_dir or env.cache_dir or HF_HUB_CACHE)
             self._remote = kind(self.model_id, self.revision, self.cache, self.token)
 

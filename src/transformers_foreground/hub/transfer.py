@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from transformers_foreground.errors import DownloadError
-from transformers_foreground.hub.http_client import OnBytes
 
 _BAR = "huggingface_hub.http_get"  # the group of bars that hub's `disable_progress_bars` names
+
+
+OnBytes = Callable[[int], None]
+"""Called with the number of bytes of a file that are here."""
+
+
+class CallbackError(Exception):
+    """An exception of `on_bytes`, on its way out past those who translate the errors of the network.
+
+    Attributes:
+        error: The exception.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 @dataclass(frozen=True)

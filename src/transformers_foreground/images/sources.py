@@ -8,7 +8,6 @@ import os
 import re
 import stat
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any, Final
@@ -17,7 +16,6 @@ import numpy as np
 from PIL import Image
 
 from transformers_foreground.errors import ImageError
-from transformers_foreground.images.download import download
 from transformers_foreground.images.formats import is_image
 from transformers_foreground.images.reading import read_all, unreadable
 
@@ -97,6 +95,8 @@ def open_stream(source: Any, name: str, timeout: float, max_bytes: int) -> IO[by
     if isinstance(source, str) and (match := _SCHEME.match(source)):
         scheme = (match[1] or match[2]).lower()
         if scheme in ("http", "https"):
+            from transformers_foreground.images.download import download  # brings Python's HTTP and TLS
+
             return io.BytesIO(download(source, name, timeout, max_bytes))
         if scheme == "data":
             return io.BytesIO(_data_url(source, name))
@@ -130,10 +130,12 @@ def _from_base64(text: str) -> bytes | None:
 
 
 def _file_url(url: str, name: str) -> str:
+    from urllib.request import url2pathname  # slow to import
+
     try:
         parts = urllib.parse.urlsplit(url)
         if parts.netloc in ("", "localhost"):
-            return urllib.request.url2pathname(parts.path)
+            return url2pathname(parts.path)
     except (OSError, ValueError) as error:
         raise unreadable(name, f"this is not a valid file: URL ({error})") from error
     raise unreadable(name, "a file: URL with a host is not supported; write file:///path")
