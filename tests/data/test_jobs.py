@@ -368,7 +368,9 @@ def test_a_store_is_listed_as_often_for_many_shards_as_for_few(
     listed: list[str] = []
     for name in ("ls", "find"):
 
-        def counted(store: Any, path: str, *args: Any, _list: Any = getattr(MemoryFileSystem, name), **kwargs: Any) -> Any:
+        def counted(
+            store: Any, path: str, *args: Any, _list: Any = getattr(MemoryFileSystem, name), **kwargs: Any
+        ) -> Any:
             listed.append(path)
             return _list(store, path, *args, **kwargs)
 
