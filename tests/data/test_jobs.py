@@ -366,16 +366,16 @@ def test_a_store_is_listed_as_often_for_many_shards_as_for_few(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed: list[str] = []
-    for name in ("ls", "find"):
 
-        def counted(
-            store: Any, path: str, *args: Any, _list: Any = getattr(MemoryFileSystem, name), **kwargs: Any
-        ) -> Any:
+    def counting(listing: Any) -> Any:
+        def counted(store: Any, path: str, *args: Any, **kwargs: Any) -> Any:
             listed.append(path)
-            return _list(store, path, *args, **kwargs)
+            return listing(store, path, *args, **kwargs)
 
-        monkeypatch.setattr(MemoryFileSystem, name, counted)
+        return counted
 
+    for name in ("ls", "find"):
+        monkeypatch.setattr(MemoryFileSystem, name, counting(getattr(MemoryFileSystem, name)))
     counts = []
     for number in range(2):
         listed.clear()
