@@ -261,6 +261,12 @@ class TestMany:
         assert len({text.tobytes() for text in texts}) == 5  # the first two would be the same boxes
         assert boxes[3][2] - boxes[3][0] > 150
 
+    def test_contact_sheet_marks_a_doubt_of_a_third(self, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("transformers_foreground.cli.running.doubt", lambda plane: 1 / 3)
+        assert run("photo.png", "--contact-sheet", "sheet.png").exit_code == 0
+        red, _, blue = opened("sheet.png").getpixel((11, 300))[:3]
+        assert red > blue + 100  # orange
+
     def test_contact_sheet_marks_what_is_doubtful(self, here: Path) -> None:
         write_repo(here / "m", dtypes={"": brightness_model()})
         for name, level in (("sure", 255), ("soft", 200)):

@@ -217,10 +217,13 @@ def test_an_old_result_of_a_shard_that_fails_is_stale(shards: Path, tmp_path: Pa
     assert (statuses(report)["d"], report.stale) == ("failed", ("d.parquet",))
 
 
-def test_doubtful_masks_are_counted(shards: Path, tmp_path: Path) -> None:
+def test_doubtful_masks_are_counted(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_shard(shards, "d", [100, 120, 255])  # gray gives soft masks, white none
     report = map_shards(shards, tmp_path / "out")
     assert [shard.doubtful for shard in report.shards] == [0, 2, 0]
+    with monkeypatch.context() as patch:
+        patch.setattr("transformers_foreground.data.extraction.doubt", lambda plane: 1 / 3)
+        assert map_shards(shards, tmp_path / "out").totals["doubtful"] == 13  # as the page and contact sheets mark it
     lists = pa.table({"id": [0, 1], "image": [[shade(100), shade(255), shade(120)], []]})
     pq.write_table(lists, shards / "d.parquet")
     report = map_shards(shards, tmp_path / "lists")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transformers_foreground.runtime.doubt import doubt
+from transformers_foreground.runtime.doubt import doubt, is_high
 
 
 def _plane(soft_background: int, soft_foreground: int, foreground: int, background: int) -> np.ndarray:
@@ -37,3 +37,7 @@ def test_more_soft_pixels_are_more_doubt(soft: int, sure: int, more: int, backgr
     before, after = _plane(soft, 0, sure, background), _plane(soft + more, 0, sure, background)
     assert 0 <= doubt(before) <= doubt(after) <= 1
     assert doubt(np.tile(before, (times, 1))) == pytest.approx(doubt(before))  # of any size
+
+
+def test_a_third_is_high_rounded_or_not() -> None:
+    assert [is_high(value) for value in (0.0, 0.333, 0.3333, 1 / 3, 0.5)] == [False, False, True, True, True]

@@ -22,7 +22,7 @@ from transformers_foreground.compositing.contact_sheet import contact_sheet
 from transformers_foreground.errors import ForegroundError, ImageError
 from transformers_foreground.images.encode import encode, kind_of
 from transformers_foreground.images.sources import name_of
-from transformers_foreground.runtime.doubt import HIGH
+from transformers_foreground.runtime.doubt import is_high
 
 _MOST_CELLS: Final = 500  # few programs open a larger sheet
 
@@ -146,7 +146,7 @@ class Reporter:
     def _write_sheet(self, path: Path) -> None:
         try:
             cells, names, doubts = zip(*self._cells, strict=True)
-            marked = {i for i, doubt in enumerate(doubts) if doubt > HIGH}
+            marked = {i for i, doubt in enumerate(doubts) if is_high(doubt)}
             names = tuple(f"{name}: doubt {doubts[i]:.2f}" if i in marked else name for i, name in enumerate(names))
             sheet = contact_sheet(cells, names, marked=marked)
             write_whole(path, encode(sheet, kind_of(path) or "png"))

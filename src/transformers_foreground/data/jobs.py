@@ -41,7 +41,7 @@ class ShardReport:
         status: `"done"`; `"kept"` from an earlier run; or `"failed"`.
         rows: Rows in its result.
         errors: Rows with an image that could not be read.
-        doubtful: Masks with a doubt of at least 1/3 (see `runtime.doubt`).
+        doubtful: Masks with a high doubt (see `runtime.doubt.is_high`).
         error: Why it failed.
     """
 

@@ -34,7 +34,7 @@ class Made:
         options: The digest of the job's options.
         rows: Rows in the result.
         errors: Rows with an image that could not be read, whether they are there or were left out.
-        doubtful: Masks whose doubt is at least `runtime.doubt.HIGH`.
+        doubtful: Masks with a high doubt (see `runtime.doubt.is_high`).
     """
 
     source: str

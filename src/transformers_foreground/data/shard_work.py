@@ -14,7 +14,7 @@ from transformers_foreground.data.columns import path_to
 from transformers_foreground.data.deaths import Record, compute
 from transformers_foreground.data.shard_results import Made, ShardWriter, whole_file
 from transformers_foreground.data.shards import Shard, open_shard
-from transformers_foreground.runtime.doubt import HIGH
+from transformers_foreground.runtime.doubt import is_high
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class ShardWork:
                 writer.write(self._without_images(result, table))
                 rows += result.num_rows
                 errors += table.num_rows - result[self.mapper.error_column].null_count
-                doubtful += _at_least(result[self.mapper.columns["doubt"]], HIGH)
+                doubtful += sum(map(is_high, _numbers(result[self.mapper.columns["doubt"]])))
                 on_rows(table.num_rows)
             made = Made(shard.identity, self.options, rows, errors, doubtful)
             writer.finish(made)
@@ -87,11 +87,12 @@ class ShardWork:
         return result if self.keep_images or is_new else names_alone(result, column)
 
 
-def _at_least(values: pa.ChunkedArray, least: float) -> int:
-    """Count the numbers in a column, or in lists in it, that are not less than a number."""
+def _numbers(values: pa.ChunkedArray) -> list[float]:
+    """Return the numbers in a column, or in lists in it."""
     while pa.types.is_list(values.type):
         values = pc.list_flatten(values)
-    return int(pc.sum(pc.greater_equal(values, least)).as_py() or 0)
+    numbers: list[float] = pc.drop_null(values).to_pylist()
+    return numbers
 
 
 def names_alone(table: pa.Table, column: str) -> pa.Table:

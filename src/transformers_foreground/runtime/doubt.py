@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-HIGH = 1 / 3  # one soft pixel to two in the foreground: worth a look
+HIGH = 0.3333  # one soft pixel to two in the foreground: worth a look
 SOFT = 0.1, 0.9  # alpha between these is soft: neither clearly background nor clearly foreground
 
 
@@ -32,3 +32,12 @@ def doubt(plane: NDArray[np.floating[Any]]) -> float:
     soft = np.count_nonzero((plane > low) & (plane < high))
     foreground = np.count_nonzero(plane > 0.5)
     return soft / (soft + foreground) if soft else 0.0
+
+
+def is_high(doubt: float) -> bool:
+    """Return whether somebody should look at a mask: its doubt is at least 1/3, to the four decimals that reports show.
+
+    Args:
+        doubt: In [0, 1], rounded to four decimals or not.
+    """
+    return round(doubt, 4) >= HIGH

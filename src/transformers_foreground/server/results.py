@@ -15,7 +15,7 @@ from PIL import Image
 
 from transformers_foreground.atomic_write import write_whole
 from transformers_foreground.images.encode import encode
-from transformers_foreground.runtime.doubt import HIGH
+from transformers_foreground.runtime.doubt import is_high
 from transformers_foreground.server.decoding import Upload
 from transformers_foreground.server.looks import SUFFIXES, Look
 from transformers_foreground.server.masks import Key
@@ -70,7 +70,7 @@ class Result:
     @property
     def is_doubtful(self) -> bool:
         """Whether somebody should check the cut-out before it is used."""
-        return self.doubt > HIGH
+        return is_high(self.doubt)
 
     def file_name(self, look: Look) -> str:
         """Name the cut-out's file for a download."""
