@@ -213,7 +213,8 @@ class TestMany:
         [
             ("file/log", "cannot be written"),
             ("folder", "cannot be written"),
-            ("photo.png", "is no log of this command"),
+            ("photo.png", "is one of the images"),
+            ("taken.png", "is no log of this command"),
             ("text.md", "is no log of this command"),
             ("other.jsonl", "is no log of this command"),
         ],
@@ -222,6 +223,7 @@ class TestMany:
         no_model(monkeypatch)
         Path("file").write_bytes(b"")
         Path("folder").mkdir()
+        shutil.copy(photo, "taken.png")
         Path("text.md").write_text("# Text\n")
         Path("other.jsonl").write_text("[1]\n")
         before = {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}

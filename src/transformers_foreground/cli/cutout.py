@@ -30,6 +30,7 @@ from transformers_foreground.cli.options import (
     YesOption,
     chosen_model,
 )
+from transformers_foreground.cli.places import Files
 from transformers_foreground.cli.planning import STDIO, Job, check_standard_output, kind_for, plan
 from transformers_foreground.env import env
 from transformers_foreground.errors import ForegroundError
@@ -114,18 +115,23 @@ def cutout(
     """
     kind = kind_for(output, file_format, animate)
     name = "mask" if mask_only else "cutout"
-    plan_now = partial(plan, images, output, name, kind, may_be_none=watch)
+    also_read = [background] if background else []
+    plan_now = partial(plan, images, output, name, kind, may_be_none=watch, also_read=also_read)
     planned = plan_now()
     jobs_now = planned.jobs
     check_standard_output(jobs_now, as_json)
     _check_together(images, output, watch=watch, resume=resume, force=force)
     if contact_sheet is not None:
-        _check_sheet(contact_sheet, jobs_now, force=force or resume or watch)
+        _check_sheet(contact_sheet, images if watch else [], force=force or resume or watch)
+    inputs = Files([*(job.source for job in jobs_now), *also_read])
+    results = Files(str(job.target) for job in jobs_now if job.target)
     for option, path in (("--contact-sheet", contact_sheet), ("--log", log)):
-        if path is not None and os.path.abspath(path) in {
-            os.path.abspath(job.target) for job in jobs_now if job.target
-        }:
+        if path is not None and inputs.find(path):
+            raise typer.BadParameter(f"{option} {path} is one of the images. Choose another name.")
+        if path is not None and results.find(path):
             raise typer.BadParameter(f"{option} {path} is where a result goes. Choose another name.")
+    if contact_sheet is not None and log is not None and Files([str(contact_sheet)]).find(log):
+        raise typer.BadParameter(f"--log {log} is where the contact sheet goes. Choose another name.")
     from transformers_foreground.cli import batch
     from transformers_foreground.cli.animating import run_animated
     from transformers_foreground.cli.reporting import Reporter, begin_log
@@ -214,13 +220,11 @@ def _check_together(images: list[str], output: str | None, *, watch: bool, resum
         raise typer.BadParameter("--watch is for folders: name folders, and with -o a folder for the results.")
 
 
-def _check_sheet(sheet: Path, planned: list[Job], *, force: bool) -> None:
-    """Refuse a contact sheet that would take another file's place."""
+def _check_sheet(sheet: Path, watched: list[str], *, force: bool) -> None:
+    """Refuse a contact sheet that would take another file's place, or be taken for an image."""
     if sheet.is_dir() or kind_of(sheet) not in ("png", "jpeg", "webp"):
         raise typer.BadParameter(f"--contact-sheet {sheet}: use a name that ends with .png, .jpg or .webp.")
-    if not sheet.exists():
-        return
-    if any(os.path.samefile(job.source, sheet) for job in planned if job.is_file and os.path.exists(job.source)):
-        raise typer.BadParameter(f"--contact-sheet {sheet} is one of the images. Choose another name.")
-    if not force:
+    if any(Path(folder).resolve() in sheet.resolve().parents for folder in watched):
+        raise typer.BadParameter(f"--contact-sheet {sheet} is in a folder that is watched. Choose another place.")
+    if sheet.exists() and not force:
         raise typer.BadParameter(f"--contact-sheet {sheet} exists. Use --force to overwrite it, or another name.")

@@ -6,12 +6,14 @@ import os
 import re
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import typer
 
 from transformers_foreground.cli.folders import images_in, summary
+from transformers_foreground.cli.places import Files
 from transformers_foreground.cli.results import SUFFIX, result_name, results_among
 from transformers_foreground.images.encode import KINDS, kind_of
 from transformers_foreground.images.formats import SUFFIXES
@@ -29,10 +31,12 @@ class Job:
     Attributes:
         source: A path, a URL, or `"-"` for standard input.
         target: Where its result goes; `None` for standard output.
+        overwrites: The image of the same run, or other file that it reads, whose place that is: an error.
     """
 
     source: str
     target: Path | None
+    overwrites: str | None = None
 
     @property
     def is_file(self) -> bool:
@@ -62,7 +66,15 @@ class _Found:
     name: str
 
 
-def plan(images: list[str], output: str | None, name: str, kind: str = "png", *, may_be_none: bool = False) -> Plan:
+def plan(
+    images: list[str],
+    output: str | None,
+    name: str,
+    kind: str = "png",
+    *,
+    may_be_none: bool = False,
+    also_read: Iterable[str] = (),
+) -> Plan:
     """Decide where each image's result goes.
 
     That is beside its image; or in the folder `output`, in which the images of a folder keep their subfolders; or the
@@ -76,6 +88,7 @@ def plan(images: list[str], output: str | None, name: str, kind: str = "png", *,
         name: `"cutout"` or `"mask"`: the middle of `photo.cutout.png`.
         kind: The format of the results, of `encode.KINDS`.
         may_be_none: Whether a plan without an image is allowed.
+        also_read: Other files that the run reads, such as a background.
 
     Raises:
         typer.BadParameter: No such format, nothing to do, two results of one name, or a name of another format.
@@ -103,7 +116,9 @@ def plan(images: list[str], output: str | None, name: str, kind: str = "png", *,
     twice = [target for target, count in Counter(targets).items() if target is not None and count > 1]
     if twice:
         raise typer.BadParameter(f"Two images would both become {twice[0]}. Run them apart, with another -o.")
-    planned.jobs.extend(Job(item.source, target) for item, target in zip(found, targets, strict=True))
+    inputs = Files([*(item.source for item in found), *also_read])
+    for item, target in zip(found, targets, strict=True):
+        planned.jobs.append(Job(item.source, target, inputs.find(target) if target is not None else None))
     return planned
 
 

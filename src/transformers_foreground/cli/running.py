@@ -66,6 +66,11 @@ def check_target(job: Job, force: bool) -> None:
         ImageError: It cannot.
     """
     assert job.target is not None
+    if job.overwrites is not None:
+        raise ImageError(
+            f"{name_of(job.source)}: its result would overwrite {name_of(job.overwrites)}, which this run reads. "
+            "Choose another place with -o, or leave one of them out."
+        )
     if os.path.isfile(job.target) and not force:
         raise ImageError(
             f"{name_of(job.source)}: {job.target} exists. Use --force to overwrite it, --resume to skip it, or -o for "

@@ -73,7 +73,7 @@ def rounds(
     targets: set[str] = set()  # a result is no image, even if its own image has gone
     while True:
         jobs = [job for job in plan() if os.path.abspath(job.source) not in targets]
-        targets.update(os.path.abspath(job.target) for job in jobs if job.target is not None)
+        targets.update(os.path.abspath(job.target) for job in jobs if job.target is not None and not job.overwrites)
         now = {job.source: identity for job in jobs if (identity := Identity.of(job)) is not None}
         for job in jobs:
             if job.source in now and job.source not in known.dealt_with and is_current(job):
