@@ -9,8 +9,7 @@ import pytest
 
 from transformers_foreground.errors import DeviceFallbackWarning, UnsupportedDeviceError, UnsupportedDtypeError
 from transformers_foreground.hub.dtypes import SUFFIXES, default_dtype, file_name, resolve_dtype
-from transformers_foreground.runtime.devices import CPU, PROVIDERS, resolve_device
-from transformers_foreground.runtime.providers import default_options, with_defaults
+from transformers_foreground.runtime.devices import CPU, PROVIDERS, resolve_device, with_defaults
 
 CUDA, TRT, DML = "CUDAExecutionProvider", "TensorrtExecutionProvider", "DmlExecutionProvider"
 COREML, WEBGPU = "CoreMLExecutionProvider", "WebGpuExecutionProvider"
@@ -69,8 +68,8 @@ def test_an_unknown_device_lists_the_known(device: str) -> None:
 
 
 def test_a_callers_options_win_over_the_defaults() -> None:
-    assert default_options(CPU) == {}
-    assert default_options(COREML)["ModelFormat"] == "MLProgram"
+    assert with_defaults(CPU, {}) == {}
+    assert with_defaults(COREML, {})["ModelFormat"] == "MLProgram"
     assert with_defaults(COREML, {"ModelFormat": "NeuralNetwork"})["ModelFormat"] == "NeuralNetwork"
 
 

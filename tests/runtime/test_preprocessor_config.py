@@ -218,5 +218,3 @@ def test_an_image_processor_without_a_size_takes_the_models() -> None:
     assert both.do_resize
     assert both.image_std == (1, 2, 3)
     assert merged(known, None) is known
-    with pytest.raises(UnsupportedOptionError):
-        merged(None, None)

@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from transformers_foreground.errors import UnsupportedOptionError
 
-_PRODUCT: Final = 1 << 18  # multiplications in a matrix product: few enough for OpenBLAS not to start threads
+PRODUCT: Final = 1 << 18  # multiplications in a matrix product: few enough for OpenBLAS not to start threads
 
 
 def affine_bilinear(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
@@ -31,7 +31,7 @@ def affine_bilinear(image: NDArray[np.uint8], width: int, height: int) -> NDArra
         uint8, shape (height, width) or (height, width, C); `image` itself if it has that size already.
 
     Raises:
-        UnsupportedOptionError: a size below 1, or not such an image.
+        UnsupportedOptionError: A size below 1, or not such an image.
     """
     check_image(image, width, height, np.uint8)
     if image.shape[:2] == (height, width):
@@ -67,7 +67,7 @@ def affine_bilinear(image: NDArray[np.uint8], width: int, height: int) -> NDArra
         np.subtract(right, left, out=steps)
         line.take(gather, out=out, mode="wrap")  # the quickest mode; nothing wraps
 
-    runs, lengths = _runs(iy, max(1, _PRODUCT // (12 * size)))
+    runs, lengths = _runs(iy, max(1, PRODUCT // (12 * size)))
     weights = _weights(y, lengths)
     swapped = np.ascontiguousarray(weights[:, [2, 3, 0, 1, 4, 5]])  # for when c and f come before a and e
     terms = np.full((6, size), 0.5, np.float32)  # a, e, c, f, (X-1)·e, 1/2

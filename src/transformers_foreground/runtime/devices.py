@@ -12,7 +12,6 @@ from transformers_foreground.errors import DeviceFallbackWarning, UnsupportedDev
 CPU: Final = "CPUExecutionProvider"
 
 _GPU = (
-    "TensorrtExecutionProvider",
     "CUDAExecutionProvider",
     "MIGraphXExecutionProvider",
     "ROCMExecutionProvider",
@@ -30,15 +29,15 @@ _NPU = (
 PROVIDERS: Final[Mapping[str, tuple[str, ...]]] = {
     "cpu": (CPU,),
     "wasm": (CPU,),
-    "auto": (*_GPU[1:], "OpenVINO:CPU", CPU),
-    "gpu": _GPU[1:],
-    "webgpu": ("WebGpuExecutionProvider", *(p for p in _GPU[1:] if p != "WebGpuExecutionProvider")),
+    "auto": (*_GPU, "OpenVINO:CPU", CPU),
+    "gpu": _GPU,
+    "webgpu": ("WebGpuExecutionProvider", *(p for p in _GPU if p != "WebGpuExecutionProvider")),
     "cuda": ("CUDAExecutionProvider",),
     "dml": ("DmlExecutionProvider",),
     "coreml": ("CoreMLExecutionProvider",),
-    "webnn": (*_NPU, *_GPU[1:], CPU),
+    "webnn": (*_NPU, *_GPU, CPU),
     "webnn-npu": _NPU,
-    "webnn-gpu": _GPU[1:],
+    "webnn-gpu": _GPU,
     "webnn-cpu": (CPU,),
     # These are no names of Transformers.js.
     "openvino": ("OpenVINO:CPU",),
@@ -48,8 +47,14 @@ PROVIDERS: Final[Mapping[str, tuple[str, ...]]] = {
 """Device name to the providers that can serve it, best first.
 
 "OpenVINO:…" is the package openvino, which lies beside ONNX Runtime; `auto` takes it where the CPU has bfloat16, since
-only there it is faster. TensorRT builds an engine for minutes on first use, so no name implies it.
+only there it is faster. TensorRT is left out: it builds an engine for minutes on first use.
 """
+
+_DEFAULT_OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "CUDAExecutionProvider": {"arena_extend_strategy": "kSameAsRequested"},  # else the arena doubles each time
+    "CoreMLExecutionProvider": {"ModelFormat": "MLProgram", "MLComputeUnits": "ALL"},
+}
+"""Options for graphs that run many times at one size, from ONNX Runtime's documentation; not measured here."""
 
 _PACKAGES: Final[Mapping[str, str]] = {
     "cuda": "onnxruntime-gpu",
@@ -125,3 +130,8 @@ def resolve_device(device: Any = None, *, available: Sequence[str], strict: bool
     if provider == CPU:
         return Device(name, (CPU,), ({},), strict)
     return Device(name, (provider, CPU), (options, {}), strict)
+
+
+def with_defaults(provider: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of an execution provider: the caller's, and this package's defaults for the rest."""
+    return {**_DEFAULT_OPTIONS.get(provider, {}), **options}

@@ -14,8 +14,8 @@ SOFT = 0.1, 0.9  # alpha between these is soft: neither clearly background nor c
 def doubt(plane: NDArray[np.floating[Any]]) -> float:
     """Return how unsure a model is of a mask.
 
-    With `r = #(0.1 < α < 0.9) / #(α > 0.5)`, the share of soft pixels in the foreground, this is `r / (1 + r)`: the
-    same order, in [0, 1]. So `r` of 0.5 and 0.7 are a doubt of 0.333 and 0.412. Source: this project's own
+    With `r = #(0.1 < α < 0.9) / #(α > 0.5)`, soft pixels to foreground ones, this is `r / (1 + r)`, which ranks images
+    as `r` does, but lies in [0, 1]. So `r` of 0.5 and 0.7 are a doubt of 0.333 and 0.412. Source: this project's own
     measurements; docs/evaluation.md says how well the share ranks images by their IoU with the truth (Spearman, and the
     area under the risk-coverage curve), and on which data it does not.
 

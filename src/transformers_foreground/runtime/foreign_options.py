@@ -22,7 +22,7 @@ NEEDLESS: Final[Mapping[str, str]] = {
     "use_fast": "there is one image processor",
     "use_safetensors": "the weights are in the ONNX file",
 }
-"""Options without a meaning here, and why."""
+"""Options that have no effect here, and why."""
 
 _RENAMED: Final = {"torch_dtype": "dtype", "providers": "device", "file_name": "model_file_name"}
 

@@ -82,7 +82,7 @@ def cropped_margin(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         uint8, shape (h, w, 3): a view. An image of one gray level is returned as it is.
     """
     red, green, blue = np.moveaxis(rgb.astype(np.float64), -1, 0)
-    gray = np.floor(0.2989 * red + 0.587 * green + 0.114 * blue + 0.5)  # in this order, as there
+    gray = np.floor(0.2989 * red + 0.587 * green + 0.114 * blue + 0.5)  # in this order, as in Transformers.js
     low, high = gray.min(), gray.max()
     if low == high:
         return rgb
@@ -154,7 +154,7 @@ def check_area(height: int, width: int, before: tuple[int, ...]) -> None:
         before: Shape of what it would be made of: height and width come first.
 
     Raises:
-        ImageError: It would.
+        ImageError: It would have more.
     """
     if height * width > LARGEST_AREA:
         raise ImageError(

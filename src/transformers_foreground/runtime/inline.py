@@ -1,4 +1,4 @@
-"""What the queue does, on the calling thread alone."""
+"""A stream without threads: all is done on the calling thread."""
 
 from __future__ import annotations
 

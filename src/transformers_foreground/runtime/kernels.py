@@ -16,11 +16,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from transformers_foreground.runtime.affine import PRODUCT
+
 _STEPS: Final = 64  # fractions of a position that are told apart
 _BITS: Final = 12  # of a weight
 _BLOCK: Final = 1 << 20  # output values handled at a time
 _SUMS: Final = 16  # rows of a matrix product
-_PRODUCT: Final = 1 << 18  # its multiplications: few enough for OpenBLAS not to start threads
 
 _Positions = NDArray[np.float64]
 
@@ -151,7 +152,7 @@ def _weighted(
         np.add.at(matrix, (np.arange(len(matrix))[:, None], rows[now] - low), weights[now])
         part = values[low:high].reshape(high - low, -1)
         sums = total[now].reshape(len(matrix), -1)
-        step = max(1, _PRODUCT // matrix.size)
+        step = max(1, PRODUCT // matrix.size)
         for column in range(0, part.shape[1], step):
             some = slice(column, column + step)
             sums[:, some] = matrix @ part[:, some].astype(np.float32)
@@ -227,5 +228,5 @@ def _average(image: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     total = np.full((size, *image.shape[1:]), count // 2, np.uint32)
     for offset in range(count):
         total += image.take(np.minimum(np.arange(size) * count + offset, n - 1), axis=0)
-    total *= np.uint32(factor)  # wraps at 2³², as there
+    total *= np.uint32(factor)  # wraps at 2³², as in libvips
     return (total >> 24).astype(np.uint8)

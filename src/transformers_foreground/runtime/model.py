@@ -94,9 +94,9 @@ class Model:
         self.revision: str = options.get("revision") or "main"
         self.resampling = resampling
         mapping = session_options is None or isinstance(session_options, Mapping)
-        # A spawned process has a fresh env.
         fixed = self.files.free_dimension_overrides
         own = {"free_dimension_overrides": dict(fixed)} if fixed else {}
+        # With those of env.backends.onnx, since a spawned process has a fresh env.
         self.session_options = {**own, **env.backends.onnx, **(session_options or {})} if mapping else session_options
         self._options = {key: value for key, value in options.items() if key not in ("token", "progress_callback")}
         self._version = __version__
@@ -181,7 +181,7 @@ class Model:
             raise ForegroundError("This model has been disposed of. Load it again.")
         process = os.getpid()
         if process not in self._opened:
-            # One a process: when it was forked, another thread of the parent may have held the parent's.
+            # A lock for each process: in a fork, the parent's may be held by a thread that is not there.
             with self._locks.setdefault(process, threading.RLock()):
                 if process not in self._opened:
                     # The parent's entry stays: its session must not be destroyed here, where its threads are not.
@@ -281,13 +281,13 @@ def _digests(files: ModelFiles) -> tuple[str, ...]:
 
 
 def share_in_pools(library: Any, cls: type[Model]) -> None:
-    """Make models that are sent to workers of `library` (`multiprocessing`, or its fork `multiprocess`) count these.
+    """Tell a model that is sent to a worker how many workers there are, by which it divides the cores.
+
+    A pickle made for another purpose, such as the fingerprints of `datasets`, does not depend on their number.
 
     Args:
-        library: Whose pools.
+        library: Whose pools: `multiprocessing`, or its fork `multiprocess`.
         cls: Which class of models.
-
-    A pickle made for another purpose, such as the fingerprints of `datasets`, depends on no number of workers.
     """
     library.reduction.ForkingPickler.register(cls, partial(_for_worker, library))
 

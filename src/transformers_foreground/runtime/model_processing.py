@@ -1,4 +1,4 @@
-"""What a model's files, its graph and a call say of how pixels go in."""
+"""How pixels go into a model, by its files, its graph and the options of a call."""
 
 from __future__ import annotations
 
@@ -28,14 +28,26 @@ def processing_of(files: ModelFiles, graph: Graph, resampling: str | None = None
     Raises:
         UnsupportedOptionError: Nothing says what size the model takes, or the resampling is unknown.
     """
-    told = files.preprocessor is not None
-    known = None if told else known_preprocessor(files.model_id, files.config.get("model_type"))
+    known = None
+    if files.preprocessor is None:
+        known = known_preprocessor(files.model_id, files.config.get("model_type"))
     size = graph.height, graph.width
     return choose(files.preprocessor, known, size, source=files.model_id, resampling=resampling)
 
 
 def fitting_size(size: Any, graph: Graph) -> tuple[int, int]:
-    """Return (height, width) of `model_input_size`; a number is a square."""
+    """Read the option `model_input_size`.
+
+    Args:
+        size: [height, width], or a number for a square.
+        graph: The graph that is to take it.
+
+    Returns:
+        Height and width.
+
+    Raises:
+        UnsupportedOptionError: It is neither, or the graph takes another size only.
+    """
     pair: Sequence[Any] = (size, size) if isinstance(size, Integral) else ()
     if isinstance(size, (list, tuple, np.ndarray)):
         pair = list(size)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers_foreground.errors import DeviceFallbackWarning, UnsupportedDeviceError
-from transformers_foreground.runtime.devices import CPU, Device, resolve_device
+from transformers_foreground.runtime.devices import CPU, Device, resolve_device, with_defaults
 from transformers_foreground.runtime.graphs import Graph, graph_of
 from transformers_foreground.runtime.openvino import (
     PREFIX,
@@ -20,7 +20,6 @@ from transformers_foreground.runtime.openvino import (
     refers_to_other_files,
 )
 from transformers_foreground.runtime.optimized_graphs import open_optimised
-from transformers_foreground.runtime.providers import with_defaults
 from transformers_foreground.runtime.sessions import create_session, session_options
 
 
@@ -37,7 +36,7 @@ def installed_device(
         device: The name.
         strict: Raise where what it needs is not installed, or does not start.
         provider_options: Options of its provider, above the defaults.
-        precise: Compute in float32, even where the CPU has something faster and all but as good.
+        precise: Compute in float32, even where the CPU has a faster type that is nearly as good.
     """
     resolved = resolve_device(device, available=_available(device), strict=strict)
     own = {"INFERENCE_PRECISION_HINT": "f32"} if precise and resolved.providers[0].startswith(PREFIX) else {}

@@ -81,7 +81,6 @@ def _create_and_keep(path: Path, kept: Path, options: ort.SessionOptions, create
             os.replace(part, kept)
         return session
     except Exception:  # the disk may be full
-        part.unlink(missing_ok=True)
         options.optimized_model_filepath = ""
         return create(path)
     finally:

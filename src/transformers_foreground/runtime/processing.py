@@ -148,21 +148,15 @@ def choose(
     return replace(processing, resampling=resampling) if resampling else processing
 
 
-def merged(known: Processing | None, own: Processing | None) -> Processing:
-    """Let an image processor decide, but for what no `preprocessor_config.json` states: the card and the graph do.
+def merged(known: Processing, own: Processing | None) -> Processing:
+    """Follow a pipeline's image processor, but for what no `preprocessor_config.json` states: there the model decides.
 
     Args:
-        known: What the card and the graph say.
-        own: What the image processor says.
-
-    Raises:
-        UnsupportedOptionError: Neither says anything.
+        known: What is known of the model, and what its graph says.
+        own: What the image processor says; `None` without one.
     """
-    if own is None or known is None:
-        chosen = own or known
-        if chosen is None:
-            raise UnsupportedOptionError("Nothing says what the model's input looks like: give an image_processor.")
-        return chosen
+    if own is None:
+        return known
     sized = own if own.size or not known.size else replace(own, size=known.size, do_resize=known.do_resize)
     return replace(
         sized,

@@ -46,7 +46,7 @@ def resize(
         Shape (height, width) or (height, width, C); float32 for "bria", else uint8.
 
     Raises:
-        UnsupportedOptionError: unknown resampling or filter, a size below 1, or not such an image.
+        UnsupportedOptionError: Unknown resampling or filter, a size below 1, or not such an image.
     """
     if resampling not in RESAMPLINGS:
         raise UnsupportedOptionError(f"Unknown resampling {resampling!r}. Should be one of: {', '.join(RESAMPLINGS)}.")
@@ -79,7 +79,7 @@ def canvas_bilinear(image: NDArray[np.uint8], width: int, height: int) -> NDArra
         uint8, shape (height, width) or (height, width, C); `image` itself if it has that size already.
 
     Raises:
-        UnsupportedOptionError: a size below 1, or not such an image.
+        UnsupportedOptionError: A size below 1, or not such an image.
     """
     check_image(image, width, height, np.uint8)
     if image.shape[:2] == (height, width):
@@ -106,13 +106,11 @@ def antialias(image: NDArray[np.uint8], width: int, height: int, filter: int = _
         uint8, shape (height, width) or (height, width, C); `image` itself if it has that size already.
 
     Raises:
-        UnsupportedOptionError: unknown filter, a size below 1, or not such an image.
+        UnsupportedOptionError: A size below 1, or not such an image.
     """
     from PIL import Image
 
     check_image(image, width, height, np.uint8)
-    if filter not in range(6):
-        raise UnsupportedOptionError(f"Resampling method {filter!r} is not supported. Should be one of: 0 to 5.")
     if image.shape[:2] == (height, width):
         return image
     if image.ndim == 3 and image.shape[2] != 3:  # Pillow would premultiply two or four channels by their last one
@@ -135,7 +133,7 @@ def half_pixel_bilinear(image: NDArray[Any], width: int, height: int) -> NDArray
         float32 in the input's range, shape (height, width) or (height, width, C); always a new array.
 
     Raises:
-        UnsupportedOptionError: a size below 1, or not such an image.
+        UnsupportedOptionError: A size below 1, or not such an image.
     """
     check_image(image, width, height, np.uint8, np.float32)
 

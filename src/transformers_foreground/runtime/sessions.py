@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from transformers_foreground.env import env
 from transformers_foreground.errors import InferenceError, InvalidModelError, UnsupportedOptionError
 from transformers_foreground.runtime.cpu import usable_cpus
+from transformers_foreground.runtime.devices import CPU
 from transformers_foreground.runtime.graphs import Graph
 from transformers_foreground.runtime.planes import as_planes
 
@@ -167,7 +168,7 @@ def _run_options(graph: Graph, values: NDArray[np.floating[Any]]) -> Any:
     if values.size <= _LARGE_INPUT or (graph.height and graph.width and graph.batch):
         return None
     session = graph.session
-    if session.get_providers()[0] != "CPUExecutionProvider" or not session.get_session_options().enable_cpu_mem_arena:
+    if session.get_providers()[0] != CPU or not session.get_session_options().enable_cpu_mem_arena:
         return None
     from onnxruntime import RunOptions
 
