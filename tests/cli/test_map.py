@@ -71,6 +71,7 @@ def test_results_that_cannot_be_written(shards: Path) -> None:
         (["in", "in/out"], "must lie apart"),
         (["in", "out"], "no column"),
         (["in", "out", "--on-error", "ignore"], "'raise', 'none', 'skip'"),
+        (["in", "out", "--mask-column", ""], "mask_column='' is no name"),
         (["in", "out", "--actors", "2"], "give --ray"),
         (["foo://bucket", "out"], "Protocol not known: foo"),
     ],

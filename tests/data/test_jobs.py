@@ -455,6 +455,8 @@ def test_inputs_that_are_refused(shards: Path, tmp_path: Path) -> None:
         map_shards(shards, tmp_path / "out", image_shards=0)
     with pytest.raises(UnsupportedOptionError, match="Two new columns are called 'error'"):
         map_shards(shards / "b.parquet", tmp_path / "out", mask_column="error")
+    with pytest.raises(UnsupportedOptionError, match="keep_images cannot keep"):
+        map_shards(shards / "b.parquet", tmp_path / "out", mask_column="image", keep_images=True)
     for source, output in (("foo://bucket", tmp_path / "out"), (shards / "b.parquet", "foo://bucket")):
         with pytest.raises(UnsupportedOptionError, match="Cannot open foo://bucket: Protocol not known"):
             map_shards(source, output)

@@ -195,6 +195,16 @@ def test_map_gives_an_empty_dataset_its_columns(tiny: Path) -> None:
     assert shades(row["mask"] for row in mapper.map(rows.to_iterable_dataset())) == near([60, 90])
 
 
+def test_columns_to_remove_that_do_not_exist_are_an_error(tiny: Path) -> None:
+    mapper = ForegroundMapper()
+    rows = table(shade(60), note=["a"])
+    assert list(mapper.features(rows.features, "note")) == ["id", "image", "mask"]
+    said = "remove_columns: there is no column 'notes'. Did you mean 'note'"
+    for dataset in (rows, rows.select([]), rows.to_iterable_dataset()):
+        with pytest.raises(UnsupportedOptionError, match=said):
+            mapper.map(dataset, remove_columns=["id", "notes"])
+
+
 @pytest.mark.parametrize("kind", ["arrow", "pandas", "polars"])
 def test_formats_whose_rows_are_no_mappings(tiny: Path, kind: str) -> None:
     pytest.importorskip({"arrow": "pyarrow"}.get(kind, kind), reason=f"{kind} is not installed: pip install {kind}")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from transformers_foreground.data.column_names import check_columns
 from transformers_foreground.data.columns import fill, places
 from transformers_foreground.data.extraction import Extracted, extract
 from transformers_foreground.data.on_error import OnError, checked, report
 from transformers_foreground.data.row_names import row_names
-from transformers_foreground.errors import ForegroundError, ImageError, UnsupportedOptionError
+from transformers_foreground.errors import ForegroundError, ImageError
 from transformers_foreground.hub.model_files import load_files
 from transformers_foreground.images.decode import DecodedImage
 from transformers_foreground.option_names import check_names
@@ -28,7 +28,7 @@ class ColumnMapper:
         options: Those of `Segmenter`.
 
     Raises:
-        UnsupportedOptionError: An option has an unknown value, or two new columns have one name.
+        UnsupportedOptionError: An option has an unknown value; or a new column has no name, or another column's.
         TypeError: There is no such option.
         ForegroundError: As `Segmenter` says.
     """
@@ -58,9 +58,7 @@ class ColumnMapper:
         self.on_error = on_error
         self.batch_size = batch_size
         self.num_workers = num_workers
-        for name, count in Counter((*self.columns.values(), error_column)).items():
-            if name is not None and count > 1:
-                raise UnsupportedOptionError(f"Two new columns are called {name!r}: give each a name of its own.")
+        check_columns({**self.columns, "error": error_column}, image_column, id_column)
         self.model = Segmenter(model, **options)
 
     def _names(

@@ -158,7 +158,8 @@ def map_shards(
         The outcome of each shard; the manifest has the same.
 
     Raises:
-        UnsupportedOptionError: An option has an unknown value, there is no such column, or the input holds no shards.
+        UnsupportedOptionError: An option has an unknown value, a column's name is refused, there is no such column, or
+            the input holds no shards.
         ImageError: The input cannot be listed; or an image or a shard cannot be read, and `on_error` is `"raise"`: the
             message names the shard.
         MissingExtraError: Ray is not installed.
@@ -173,6 +174,10 @@ def map_shards(
     """
     if not (image_shards > 0 and batch_size > 0 and (actors is None or actors > 0)):
         raise UnsupportedOptionError("image_shards, batch_size and actors must be at least 1.")
+    if keep_images and image_column in (mask_column, cutout_column):
+        raise UnsupportedOptionError(
+            f"A new column is called {image_column!r}, so that keep_images cannot keep that one."
+        )
     filesystem, shards = find_shards(str(source), image_shards)
     store, folder = store_of(str(output))
     _refuse_nested(str(source), str(output))

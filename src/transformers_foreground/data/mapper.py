@@ -5,7 +5,7 @@ A worker process imports neither torch nor transformers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +14,7 @@ import multiprocess  # type: ignore[import-untyped]
 from datasets.formatting.formatting import LazyBatch, LazyDict
 
 from transformers_foreground.data.column_mapper import ColumnMapper
+from transformers_foreground.data.column_names import check_known
 from transformers_foreground.data.columns import feature_at, flatten, is_batch, path_to, pixels
 from transformers_foreground.data.dataset_card import dataset_card
 from transformers_foreground.data.encoded_image import EncodedImage
@@ -77,7 +78,7 @@ class ForegroundMapper(ColumnMapper):
         errors: How many images could not be read, in this process.
 
     Raises:
-        UnsupportedOptionError: An option has an unknown value, or two new columns have one name.
+        UnsupportedOptionError: An option has an unknown value; or a new column has no name, or another column's.
         ForegroundError: As `Segmenter` says.
 
     Examples:
@@ -109,7 +110,6 @@ class ForegroundMapper(ColumnMapper):
             UnsupportedOptionError: There is no such column.
         """
         removed = options.get("remove_columns") or ()
-        removed = [removed] if isinstance(removed, str) else removed
         features = None if dataset.features is None else self.features(dataset.features, removed)
         if isinstance(dataset, datasets.Dataset):
             if dataset.format["type"] in _TABLES:
@@ -119,7 +119,9 @@ class ForegroundMapper(ColumnMapper):
                 return formatted_as(dataset, datasets.Dataset.from_dict(empty, features=features))
         return dataset.map(self, batched=True, batch_size=batch_size, features=features, **options)
 
-    def features(self, features: Mapping[str, Any] | None, remove_columns: Sequence[str] = ()) -> datasets.Features:
+    def features(
+        self, features: Mapping[str, Any] | None, remove_columns: str | Collection[str] = ()
+    ) -> datasets.Features:
         """Return what `map(features=)` takes, so that columns have their types even where all values are null.
 
         Args:
@@ -131,10 +133,13 @@ class ForegroundMapper(ColumnMapper):
             doubt as float64, and the error as a string.
 
         Raises:
-            UnsupportedOptionError: The dataset does not know its features, or has no such column.
+            UnsupportedOptionError: The dataset does not know its features, or has no such column; the message has the
+                nearest.
         """
         if features is None:
             raise UnsupportedOptionError("This dataset does not know its features: leave out features= for map.")
+        removed = [remove_columns] if isinstance(remove_columns, str) else remove_columns
+        check_known(removed, features, "remove_columns")
         _, depth = feature_at(features, self.image_column)
         kinds = {
             "mask": datasets.Image(),
@@ -142,7 +147,7 @@ class ForegroundMapper(ColumnMapper):
             "alpha": datasets.Sequence(datasets.Sequence(datasets.Value("float32"))),
             "doubt": datasets.Value("float64"),
         }
-        result = {name: feature for name, feature in features.items() if name not in remove_columns}
+        result = {name: feature for name, feature in features.items() if name not in removed}
         for kind, column in self.columns.items():
             if column is not None:
                 feature = kinds[kind]

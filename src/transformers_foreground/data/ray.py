@@ -100,7 +100,7 @@ def map_batches(
 
     Raises:
         MissingExtraError: Ray Data is not installed.
-        UnsupportedOptionError: An option has an unknown value, or two new columns have one name.
+        UnsupportedOptionError: An option has an unknown value; or a new column has no name, or another column's.
         ForegroundError: As `Segmenter` says. What goes wrong when the dataset is consumed is raised as a
             `ray.exceptions.RayTaskError` that quotes our message: an `ImageError`, say, if `on_error` is `"raise"`.
 
