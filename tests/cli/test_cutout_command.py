@@ -162,7 +162,20 @@ class TestMany:
         assert result.stderr.startswith("Results kept: 3, newer than their images, whatever options made them")
         assert run("a.png", "b.png", "c.png", "--resume", "-q").stderr == ""
 
-    @pytest.mark.parametrize("other", ["-b red", "--mask-only -o x.png", "--dtype fp16", "--resampling bria", "-m m"])
+    @pytest.mark.parametrize(
+        "other",
+        [
+            "-b red",
+            "--mask-only -o x.png",
+            "--threshold 0.5",
+            "--dtype fp16",
+            "--dtype fp32",  # auto may be another of the model's own choice
+            "--device webnn-cpu",
+            "--resampling bria",
+            "-m m",
+            "--models-dir models",
+        ],
+    )
     def test_resume_with_a_log_does_again_what_other_options_made(
         self, other: str, photo: Path, here: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -83,7 +83,10 @@ def cutout(
     ] = None,
     resume: Annotated[
         bool,
-        MANY("--resume", help="Skip images whose result is newer; with --log, only if the same options made it."),
+        MANY(
+            "--resume",
+            help="Skip images whose result is newer; with --log, only if made with the same model, device and options.",
+        ),
     ] = False,
     watch: Annotated[
         bool, MANY("--watch", "-w", help="Keep watching the folders for new images, until Ctrl-C.")
@@ -140,7 +143,6 @@ def cutout(
     from transformers_foreground.cli.style import Style
     from transformers_foreground.cli.watching import Seen
     from transformers_foreground.compositing.cutout import pad_of
-    from transformers_foreground.hub.dtypes import resolve_dtype
 
     try:
         style = Style.of(
@@ -166,8 +168,9 @@ def cutout(
         raise typer.BadParameter(str(error)) from error
     model, device = chosen_model(model), device or env.default_device
     check_model(model)
-    made_by = {"model": model, "revision": revision, "dtype": resolve_dtype(dtype, device), "resampling": resampling}
-    digest = digest_of({**made_by, "style": style})
+    of_model = {"model": model, "models_dir": models_dir and str(models_dir), "revision": revision}
+    # As they were given: what `auto` means is known when the model is loaded, which resuming may never do.
+    digest = digest_of({**of_model, "device": device, "dtype": dtype, "resampling": resampling, "style": style})
     if log is not None:
         begin_log(log)
     reporter = Reporter(as_json, quiet, log, contact_sheet, digest, review)
