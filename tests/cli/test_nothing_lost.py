@@ -12,6 +12,7 @@ from PIL import Image
 from test_cli import here, no_model, photo, run, start
 
 from transformers_foreground.cli import batch
+from transformers_foreground.cli.planning import plan
 
 __all__ = ["here", "photo"]  # fixtures
 
@@ -156,3 +157,53 @@ def test_a_sheet_in_a_watched_folder(photo: Path, monkeypatch: pytest.MonkeyPatc
     result = run("in", "--watch", "--contact-sheet", "in/new/sheet.png")
     assert result.exit_code == 2
     assert "is in a folder that is watched" in " ".join(result.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "names"),
+    [
+        ("a/x.jpg", "a/X.png", ["X.png.cutout.png", "x.jpg.cutout.png"]),
+        ("a/x.jpg", "b/X.png", ["X.png.cutout.png", "x.jpg.cutout.png"]),
+        ("a/\u00fc.jpg", "b/u\u0308.png", ["u\u0308.png.cutout.png", "\u00fc.jpg.cutout.png"]),
+        ("a/\u00dc.jpg", "b/u\u0308.png", ["u\u0308.png.cutout.png", "\u00dc.jpg.cutout.png"]),
+        ("a/STRASSE.jpg", "b/stra\u00dfe.png", ["STRASSE.jpg.cutout.png", "stra\u00dfe.png.cutout.png"]),
+        ("a/x.jpg", "b/y.png", ["x.cutout.png", "y.cutout.png"]),
+    ],
+)
+def test_names_that_are_one_on_some_systems(first: str, second: str, names: list[str], photo: Path) -> None:
+    for name in (first, second):
+        Path(name).parent.mkdir(exist_ok=True)
+        shutil.copy(photo, name)
+    assert run(first, second, "-o", "out").exit_code == 0
+    assert sorted(os.listdir("out")) == names
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("a/x.png", "b/X.png"), ("a/\u00fc.png", "b/u\u0308.png"), ("a/Sub/x.png", "b/sub/x.png")]
+)
+def test_names_that_cannot_be_told_apart_on_some_systems(
+    first: str, second: str, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_model(monkeypatch)
+    for name in (first, second):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo, name)
+    result = run("a", "b", "-o", "out")
+    assert result.exit_code == 2
+    said = "".join(result.stderr.replace("\u2502", " ").split())
+    assert f"whichareonefileonsomesystems:{first}and{second}.Runthemapart" in said
+    assert not Path("out").exists()
+
+
+def test_results_beside_images_may_differ_in_case_as_these_do(here: Path) -> None:
+    """Where both images can be, both results can."""
+    jobs = plan(["x.png", "X.png"], None, "cutout").jobs
+    assert [str(job.target) for job in jobs] == ["x.png.cutout.png", "X.png.cutout.png"]
+
+
+def test_one_result_by_two_ways(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_model(monkeypatch)
+    os.symlink(".", "link")
+    result = run("photo.png", "link/photo.png", "--force")
+    assert result.exit_code == 2
+    assert "which are one file on some systems" in " ".join(result.stderr.replace("\u2502", " ").split())

@@ -129,11 +129,16 @@ def cutout(
     inputs = Files([*(job.source for job in jobs_now), *also_read])
     results = Files(str(job.target) for job in jobs_now if job.target)
     for option, path in (("--contact-sheet", contact_sheet), ("--log", log)):
-        if path is not None and inputs.find(path):
+        place = None if path is None else os.path.realpath(path)  # it need not be there yet
+        if place is not None and inputs.find(place):
             raise typer.BadParameter(f"{option} {path} is one of the images. Choose another name.")
-        if path is not None and results.find(path):
+        if place is not None and results.find(place):
             raise typer.BadParameter(f"{option} {path} is where a result goes. Choose another name.")
-    if contact_sheet is not None and log is not None and Files([str(contact_sheet)]).find(log):
+    if (
+        contact_sheet is not None
+        and log is not None
+        and Files([os.path.realpath(contact_sheet)]).find(os.path.realpath(log))
+    ):
         raise typer.BadParameter(f"--log {log} is where the contact sheet goes. Choose another name.")
     from transformers_foreground.cli import batch
     from transformers_foreground.cli.animating import run_animated

@@ -1,14 +1,41 @@
-"""Which paths mean one file, though they are written otherwise: links, relative paths, hard links."""
+"""Which paths mean one file, though they are written otherwise: links, relative paths, hard links, case."""
 
 from __future__ import annotations
 
 import os
 import stat
+import unicodedata
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+
+class Folders:
+    """Resolves the links in the folders of paths, once for each folder: many files lie in few."""
+
+    def __init__(self) -> None:
+        self._resolved: dict[str, str] = {}
+
+    def place_of(self, path: str | Path) -> str:
+        """Return a path without links to folders."""
+        folder, name = os.path.split(path)
+        if folder not in self._resolved:
+            try:
+                self._resolved[folder] = os.path.realpath(folder)
+            except (OSError, ValueError):  # no name of a folder
+                self._resolved[folder] = folder
+        return os.path.join(self._resolved[folder], name)
+
+
+def on_any_system(place: str) -> str:
+    """Return what is the same for paths that mean one file on any file system.
+
+    Those of macOS and Windows, and some of Linux, take `A.png` for `a.png`; those of macOS take ü as one letter for u
+    and its dots as two.
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", place).casefold())
 
 
 class Files:
@@ -19,7 +46,7 @@ class Files:
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
-        self._folders: dict[str, str] = {}
+        self._folders = Folders()
         self._names: dict[Any, str] = {}
         for path in paths:
             for key in self._keys(path):
@@ -30,23 +57,13 @@ class Files:
         return next((self._names[key] for key in self._keys(path) if key in self._names), None)
 
     def _keys(self, path: str | Path) -> Iterator[Any]:
-        """Yield a file's place, links resolved, and its number in its file system, which hard links share."""
-        if isinstance(path, str):
-            if path == "-":
-                yield from _number(0)
-                return
-            if path[:5].lower() == "file:":
-                path = urllib.request.url2pathname(urllib.parse.urlsplit(path).path)
-        try:
-            folder, name = os.path.split(path)
-            if os.path.islink(path):
-                yield os.path.normcase(os.path.realpath(path))
-            else:
-                if folder not in self._folders:  # many files lie in few folders
-                    self._folders[folder] = os.path.realpath(folder)
-                yield os.path.normcase(os.path.join(self._folders[folder], name))
-        except (OSError, ValueError):  # no name of a file
+        """Yield a file's place, and its number in its file system, which links and hard links share."""
+        if path == "-":
+            yield from _number(0)
             return
+        if isinstance(path, str) and path[:5].lower() == "file:":
+            path = urllib.request.url2pathname(urllib.parse.urlsplit(path).path)
+        yield os.path.normcase(self._folders.place_of(path))
         yield from _number(path)
 
 

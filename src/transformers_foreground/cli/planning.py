@@ -6,14 +6,14 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import typer
 
 from transformers_foreground.cli.folders import images_in, summary
-from transformers_foreground.cli.places import Files
+from transformers_foreground.cli.places import Files, Folders, on_any_system
 from transformers_foreground.cli.results import SUFFIX, result_name, results_among
 from transformers_foreground.images.encode import KINDS, kind_of
 from transformers_foreground.images.formats import SUFFIXES
@@ -105,17 +105,7 @@ def plan(
     if output is not None and output != STDIO and not _is_folder(output, images, len(found), kind):
         targets: list[Path | None] = [Path(output)]
     else:
-        places = [_place(item, output) for item in found]
-        end = f"{name}.{SUFFIX.get(kind, kind)}"
-        targets = [_target(place, Path(item.name).stem, end) for item, place in zip(found, places, strict=True)]
-        whole = [_target(place, item.name, end) for item, place in zip(found, places, strict=True)]
-        before = None
-        while targets != before:  # a.jpg, which keeps its suffix beside a.png, may meet a.jpg.png
-            before, count = targets, Counter(targets)
-            targets = [long if count[short] > 1 else short for short, long in zip(targets, whole, strict=True)]
-    twice = [target for target, count in Counter(targets).items() if target is not None and count > 1]
-    if twice:
-        raise typer.BadParameter(f"Two images would both become {twice[0]}. Run them apart, with another -o.")
+        targets = _targets(found, output, f"{name}.{SUFFIX.get(kind, kind)}")
     inputs = Files([*(item.source for item in found), *also_read])
     for item, target in zip(found, targets, strict=True):
         planned.jobs.append(Job(item.source, target, inputs.find(target) if target is not None else None))
@@ -180,8 +170,41 @@ def _place(item: _Found, output: str | None) -> Path | None:
     return Path() if _URL.match(item.source) else Path(item.source).parent
 
 
-def _target(place: Path | None, name: str, end: str) -> Path | None:
-    return None if place is None else place / result_name(name, end)
+def _targets(found: Sequence[_Found], output: str | None, end: str) -> list[Path | None]:
+    """Return where each result goes. Where names would be one on some file system, results keep the images' suffixes.
+
+    Raises:
+        typer.BadParameter: Two would have one name all the same.
+    """
+    folders = Folders()
+
+    def place(item: _Found, name: str) -> tuple[str, Path | None]:
+        folder = _place(item, output)
+        target = None if folder is None else folder / result_name(name, end)
+        return "" if target is None else on_any_system(folders.place_of(target)), target
+
+    places = [place(item, Path(item.name).stem) for item in found]
+    whole = [place(item, item.name) for item in found]
+    before = None
+    while places != before:  # a.jpg, which keeps its suffix beside a.png, may meet a.jpg.png
+        before, count = places, Counter(key for key, _ in places)
+        places = [long if count[short[0]] > 1 else short for short, long in zip(places, whole, strict=True)]
+    taken: dict[str, tuple[_Found, Path]] = {}
+    for item, (key, target) in zip(found, places, strict=True):
+        if target is None:
+            continue
+        if output is None:  # beside images whose names differ in case only, results may differ so, too
+            key = folders.place_of(target)
+        other, same = taken.setdefault(key, (item, target))
+        if other is not item:
+            from transformers_foreground.images.sources import name_of
+
+            both = f"both become {target}"
+            if same != target:
+                both = f"become {same} and {target}, which are one file on some systems"
+            images = f"{name_of(other.source)} and {name_of(item.source)}"
+            raise typer.BadParameter(f"Two images would {both}: {images}. Run them apart, with another -o.")
+    return [target for _, target in places]
 
 
 def check_standard_output(jobs: list[Job], as_json: bool) -> None:
