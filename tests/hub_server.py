@@ -32,6 +32,7 @@ class Fault:
     status: int | None = None  # answer this instead of the body
     cut: int | None = None  # close the connection there, the whole Content-Length having been announced
     stall: float = 0.0  # pause this many seconds, after `stall_at` bytes
+    go_on: threading.Event | None = None  # or until this is set
     stall_at: int = 0
     corrupt: bool = False  # same length, every byte wrong
     circle: bool = False  # redirect to itself
@@ -146,6 +147,11 @@ class HubServer:
 
     def stall(self, suffix: str, seconds: float, after: int = 0, times: int = 1) -> None:
         self.faults[suffix] = Fault(times, stall=seconds, stall_at=after)
+
+    def hold(self, suffix: str, after: int) -> threading.Event:
+        """Pause the next response after so many bytes, until the event that is returned is set."""
+        self.faults[suffix] = Fault(stall_at=after, go_on=threading.Event())
+        return self.faults[suffix].go_on  # type: ignore[return-value]
 
     def corrupt(self, suffix: str, times: int = 1) -> None:
         self.faults[suffix] = Fault(times, corrupt=True)
@@ -301,6 +307,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "GET":
             stop = len(body) if fault.cut is None else fault.cut
             self.wfile.write(body[: min(fault.stall_at, stop)])
+            if fault.go_on:
+                fault.go_on.wait(60)
             if not (gone := self.hub.stopping.wait(fault.stall)):
                 self.wfile.write(body[fault.stall_at : stop])
             self.close_connection |= gone or stop < len(body)

@@ -18,7 +18,7 @@ atomic_write.write_whole(Path(sys.argv[1]), b"half")
 def kill_while_writing(path: Path) -> Path:
     """Kill a process just before the file is whole; return what it left."""
     before = set(path.parent.iterdir())
-    done = subprocess.run([sys.executable, "-c", _HALF, str(path)], check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", _HALF, str(path)], check=False, timeout=120)
     assert done.returncode < 0
     (left,) = set(path.parent.iterdir()) - before
     return left

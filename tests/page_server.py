@@ -74,7 +74,7 @@ class Served:
         self.url = ""
 
     def get(self, path: str, data: bytes | None = None, **headers: str) -> bytes:
-        with urlopen(Request(self.url + path, data, headers), timeout=20) as answer:
+        with urlopen(Request(self.url + path, data, headers), timeout=60) as answer:
             return bytes(answer.read())
 
 
@@ -136,7 +136,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 def opened(browser: Any, served: Served, **options: Any) -> Any:
     page = browser.new_page(**{"viewport": {"width": 1280, "height": 900}, **options})
-    page.set_default_timeout(60_000)  # of a machine that others use, too
+    page.set_default_timeout(180_000)  # of a machine that others use, too
     page.goto(served.url)
     page.wait_for_selector("#go")
     page.wait_for_selector("#facts p")

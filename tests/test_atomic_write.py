@@ -126,7 +126,7 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
     reader.start()
     write_whole(pipe, b"through")
-    reader.join(5)
+    reader.join(60)
     assert got == [b"through"]
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 

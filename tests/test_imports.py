@@ -69,7 +69,7 @@ def test_telemetry_is_the_users_choice(given: str | None, kept: str, monkeypatch
     if given is not None:
         monkeypatch.setenv("ORT_DISABLE_TELEMETRY", given)
     code = "import os, transformers_foreground; print(os.environ['ORT_DISABLE_TELEMETRY'])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == kept
 
 

@@ -85,7 +85,7 @@ def _build(tree: Path, *, umask: int = 0o022, **environment: str) -> Built:
     env.pop("SOURCE_DATE_EPOCH", None)
     umasks = {"umask": umask} if os.name == "posix" else {}
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=tree, env=env, check=True, capture_output=True, text=True, timeout=60, **umasks)
+    done = subprocess.run(command, cwd=tree, env=env, check=True, capture_output=True, text=True, timeout=120, **umasks)
     wheel, sdist = done.stdout.split()[-2:]
     return Built(tree / "out" / wheel, tree / "out" / sdist)
 

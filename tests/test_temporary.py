@@ -55,7 +55,7 @@ def test_signals_and_the_next_start(tiny: Path, tmp_path: Path, half_bright: Ima
         (killed / "files/left.png").write_bytes(b"of a visitor")
     finally:
         process.kill()
-        process.wait(20)
+        process.wait(60)
     assert killed.exists()
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
         process, _ = start(tmp_path)
@@ -63,7 +63,7 @@ def test_signals_and_the_next_start(tiny: Path, tmp_path: Path, half_bright: Ima
             assert killed not in folders(tmp_path)
             assert len(folders(tmp_path)) == 1
             process.send_signal(number)
-            assert process.wait(20) in (0, 130)
+            assert process.wait(60) in (0, 130)
         finally:
             process.kill()
         assert not list((tmp_path / "tmp").iterdir())

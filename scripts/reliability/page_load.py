@@ -45,7 +45,7 @@ def served(model: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], Ad
             yield process, described(int(match[1]))
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(TIMEOUT)
 
 
 def described(port: int) -> Address:

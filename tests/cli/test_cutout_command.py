@@ -352,9 +352,11 @@ class TestMany:
     @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for a child alone")
     def test_ctrl_c_loses_no_line_of_the_log(self, photo: Path) -> None:
         Path("in").mkdir()
-        Image.new("RGB", (3000, 3000)).save("in/00.png", compress_level=0)  # slow: those after it are written before it
-        for i in range(1, 40):
-            shutil.copy(photo, f"in/{i:02}.png")
+        Image.new("RGB", (3000, 3000)).save(
+            "in/000.png", compress_level=0
+        )  # slow: those after it are written before it
+        for i in range(1, 1000):  # more than are done before the signal arrives
+            os.link(photo, f"in/{i:03}.png")
         process = start("in", "-o", "out", "--jobs", "4", "--log", "run.jsonl")
         deadline = time.monotonic() + 60
         while not list(Path("out").glob("*.png")):
@@ -445,7 +447,7 @@ class TestWatch:
             wait_for("out/c.cutout.png")
         finally:
             process.send_signal(signal.SIGINT)
-            said = process.communicate(timeout=30)[0].decode()
+            said = process.communicate(timeout=60)[0].decode()
         assert "Watching. Ctrl-C ends." in said
         assert "Stopped." in said
         assert process.returncode in (0, 1)

@@ -177,14 +177,15 @@ class TestWatching:
         try:
             self.wait_for("out/1.cutout.png")
             shutil.copy(photo, "b/1.png")
-            time.sleep(1.5)
+            lines = iter(process.stderr.readline, b"")
+            said = next(line for line in lines if b"Two images would both become" in line)
             Path("b/1.png").unlink()
             shutil.copy(photo, "b/2.png")
             self.wait_for("out/2.cutout.png")
         finally:
             process.send_signal(signal.SIGINT)
-            said = process.communicate(timeout=30)[1].decode()
-        assert said.count("Two images would both become") == 1
+            said += process.communicate(timeout=60)[1]
+        assert said.count(b"Two images would both become") == 1
 
     def wait_for(self, name: str) -> None:
         deadline = time.monotonic() + 60

@@ -583,7 +583,7 @@ del mapper
 gc.collect()
 os._exit(7)
 """
-    done = subprocess.run([sys.executable, "-c", script], timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", script], timeout=120, check=False)
     assert done.returncode == 7
 
 

@@ -109,10 +109,10 @@ WRONG = {
 def test_each_mistake_is_named_at_once(tmp_path: Path, text: str) -> None:
     path = tmp_path / "wrong.yaml"
     path.write_text(text)
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(UnsupportedOptionError, match=WRONG[text]) as caught:
         read_recipe(path)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     assert "wrong.yaml" in str(caught.value)
     assert len(str(caught.value)) < 1000
 

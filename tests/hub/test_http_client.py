@@ -75,7 +75,7 @@ def send(body: bytes = CONTENT, *, ranges: bool = True, length: bool = True, sta
 
 
 def get(server: Server, path: Path, **options: object) -> bytes:
-    http_client.download(f"{server.url}/file", {}, path, timeout=5, **options)  # type: ignore[arg-type]
+    http_client.download(f"{server.url}/file", {}, path, timeout=60, **options)  # type: ignore[arg-type]
     return path.read_bytes()
 
 

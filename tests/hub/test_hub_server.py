@@ -63,7 +63,7 @@ def fetch(hub: HubServer, tmp_path: Path) -> Fetch:
 def ask(url: str, **headers: str) -> tuple[int, Any, bytes]:
     """GET without huggingface_hub; give status, headers and body."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60) as answer:
             return answer.status, answer.headers, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.headers, error.read()

@@ -41,10 +41,10 @@ def test_damaged(damage: str, name: str, tmp_path: Path) -> None:
     content, says = DAMAGED[damage]
     folder = write_repo(tmp_path / "repo")
     (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(InvalidModelError, match=says) as caught:
         load_files(folder)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
     assert str(folder / name) in str(caught.value)
     assert len(str(caught.value)) < 500
 

@@ -220,7 +220,7 @@ SURVIVED: dict[str, Damage] = {
     "two bad gateways": lambda hub, patch: hub.fail(FP32, 502, times=2),
     "short stall": lambda hub, patch: hub.stall(FP32, 0.2, after=1000),
     "long stall": lambda hub, patch: (
-        patch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2),
+        patch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 2),
         hub.stall(FP32, 60, after=1200),
     ),
 }
@@ -233,7 +233,7 @@ FAILED: dict[str, Damage] = {
     "500": lambda hub, patch: hub.fail(FP32, 500, times=99),
     "418": lambda hub, patch: hub.fail(FP32, 418, times=99),
     "stalled for ever": lambda hub, patch: (
-        patch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.05),
+        patch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1),
         hub.stall(FP32, 60, times=99),
     ),
 }

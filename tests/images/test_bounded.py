@@ -79,7 +79,7 @@ def test_what_takes_too_long_ends_and_the_next_image_is_served():
     data, start = slow(), time.monotonic()
     with pytest.raises(ImageError, match=r"slow\.jpg: decoding it took more than 1 s of CPU"):
         decode_bounded(data, "slow.jpg", cpu_seconds=1)
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60
     assert decode_bounded(encoded(noise(5, 7, 3)), "hat.png").width == 7
 
 

@@ -493,7 +493,7 @@ def test_pipe_is_refused_without_waiting_for_a_writer(tmp_path):
 
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive(), "decode waits for the pipe"
     assert str(path) in errors[0]
     assert "not a regular file" in errors[0]
@@ -564,12 +564,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif path == "/cut.png":
             self.answer(PNG[:60], length=len(PNG))
         elif path == "/silent":
-            time.sleep(1)
+            time.sleep(60)
         elif path == "/drip":  # never silent for long, never done
             self.send_response(200)
             self.end_headers()
             with contextlib.suppress(OSError):
-                for _ in range(20):
+                for _ in range(1200):  # a minute
                     self.wfile.write(b"\0")
                     self.wfile.flush()
                     time.sleep(0.05)
@@ -619,7 +619,7 @@ def server():
 def test_urls(server, path, options, expected):
     start = time.monotonic()
     check(server + path, expected, **options)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
 
 
 def test_user_agent(server):

@@ -119,11 +119,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("raw", "named"), REFUSED, ids=[json.dumps(raw)[:60] for raw, _ in REFUSED])
 def test_what_is_refused_is_named(raw: dict[str, Any], named: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(UnsupportedOptionError, match=named) as caught:
         Processing.from_dict(raw)
     assert len(str(caught.value)) < 400
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize("raw", [[], "text", 5, None, True])

@@ -6,7 +6,7 @@ import gc
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -34,6 +34,13 @@ def stream(inputs: Any, prepare: Any, run: Any, finish: Any, *, batch_size: int 
     finally:
         queue.close()
         queue.wait()
+
+
+def until(done: Callable[[], bool]) -> None:
+    """Wait until something has happened on another thread."""
+    limit = time.monotonic() + 60
+    while not done() and time.monotonic() < limit:
+        time.sleep(0.001)
 
 
 @settings(deadline=None, max_examples=60)
@@ -113,6 +120,7 @@ def test_results_that_nobody_takes_do_not_pile_up() -> None:
 
     results = stream(source(), lambda x: x, lambda b: b, lambda x, _: x, batch_size=1, workers=1)
     next(results)
+    until(lambda: read == 3)
     time.sleep(0.1)  # all that was read is done by now
     assert read == 3  # one batch in a run, one ready for it, and one for the worker
     results.close()
@@ -128,7 +136,7 @@ def test_stages_overlap() -> None:
 
     def run(batch: Sequence[int]) -> Sequence[int]:
         if 0 in batch:
-            assert together.wait(5), "the second item was not prepared while the first one ran"
+            assert together.wait(60), "the second item was not prepared while the first one ran"
         return batch
 
     assert list(stream([0, 1], prepare, run, lambda x, _: x, workers=1)) == [0, 1]
@@ -191,7 +199,7 @@ def test_large_images_are_not_held_together(
     try:
         assert list(queue.stream(enumerate(weights), steps)) == list(range(len(weights)))
         futures = [queue.submit(item, steps) for item in enumerate(weights)]
-        assert [future.result(30) for future in futures] == list(range(len(weights)))
+        assert [future.result(60) for future in futures] == list(range(len(weights)))
     finally:
         queue.close()
         queue.wait()
@@ -210,6 +218,7 @@ def test_results_that_nobody_takes_count() -> None:
     try:
         results = queue.stream(iter(range(10)), Steps(lambda x: x, list, lambda x: x, weigh=weigh))
         assert next(results) == 0
+        until(lambda: seen == [0, 1])
         time.sleep(0.05)
         assert seen == [0, 1]
         assert list(results) == list(range(1, 10))
@@ -222,7 +231,7 @@ def test_one_that_is_cancelled_makes_room(monkeypatch: pytest.MonkeyPatch) -> No
     gate = threading.Event()
 
     def prepare(item: int) -> int:
-        assert gate.wait(30)
+        assert gate.wait(60)
         return item
 
     queue = Queue(2)
@@ -232,7 +241,7 @@ def test_one_that_is_cancelled_makes_room(monkeypatch: pytest.MonkeyPatch) -> No
         futures[0].cancel()
         futures[2].cancel()
         gate.set()
-        assert [futures[i].result(30) for i in (1, 3)] == [1, 3]
+        assert [futures[i].result(60) for i in (1, 3)] == [1, 3]
     finally:
         queue.close()
         queue.wait()
@@ -276,7 +285,7 @@ def test_a_forgotten_stream_may_end_on_its_own_thread(monkeypatch: pytest.Monkey
 
     def prepare(x: int) -> int:
         if x:
-            forgotten.wait(10)
+            forgotten.wait(60)
             gc.collect()
             ended.set()
         return x
@@ -288,7 +297,7 @@ def test_a_forgotten_stream_may_end_on_its_own_thread(monkeypatch: pytest.Monkey
         cycle.append(cycle)
         del cycle
         forgotten.set()
-        assert ended.wait(10), "its thread waits for itself"
+        assert ended.wait(60), "its thread waits for itself"
     finally:
         gc.enable()
     assert not unraisable

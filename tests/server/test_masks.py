@@ -109,20 +109,17 @@ def test_the_page_composes_anew(
     chromium: Any, served: Served, half_bright: Image.Image, runs: list[int], tmp_path: Path
 ) -> None:
     page = opened(chromium, served)
-    give(page, [file("a.png", png(half_bright))])
+    give(page, [file(f"{name}.png", png(half_bright)) for name in "ab"])
     page.click("#go")
-    finished(page)
-    page.check("#kind input[value=Colour]")
-    page.wait_for_function("document.querySelector('#status .done') && document.querySelector('#one')")
-    before = page.get_attribute("#one", "href")
-    page.check("#kind input[value=Blurred]")
-    page.wait_for_function(
-        "old => {const a = document.querySelector('#one'); return a && a.href && !a.href.endsWith(old)}", arg=before
-    )
-    with page.expect_download() as download:
-        page.click("#one")
-    assert Image.open(download.value.path()).mode == "RGB"
-    assert len(runs) == 1
+    page.wait_for_selector("#every")  # comes once the request has ended
+    for kind in ("Colour", "Blurred"):
+        before = page.get_attribute("#one", "href")
+        page.check(f"#kind input[value={kind}]")
+        page.wait_for_function("old => document.querySelector('#one').getAttribute('href') != old", arg=before)
+        with page.expect_download() as download:
+            page.click("#one")
+        assert Image.open(download.value.path()).mode == "RGB"
+    assert len(runs) == 2
     page.close()
 
 

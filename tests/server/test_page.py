@@ -308,7 +308,7 @@ def test_a_load_that_fails_after_its_visitor_has_left(
     go_on = threading.Event()
 
     def fail(*_: Any, **__: Any) -> Any:
-        go_on.wait(20)
+        go_on.wait(60)
         raise ForegroundError("It failed.")
 
     monkeypatch.setattr(fetching_module, "opened", fail)
@@ -373,7 +373,7 @@ def test_models_are_loaded_a_few_at_a_time(
         write_repo(tmp_path / "models/mine" / name)
     go_on = threading.Event()
     load = fetching_module.opened
-    monkeypatch.setattr(fetching_module, "opened", lambda *args, **options: (go_on.wait(20), load(*args, **options))[1])
+    monkeypatch.setattr(fetching_module, "opened", lambda *args, **options: (go_on.wait(60), load(*args, **options))[1])
 
     async def scenario() -> None:
         service = made()
@@ -407,18 +407,25 @@ def test_a_fetch_tells_size_rate_and_time_left(
         hub.add_repo(MODEL, {**files_of(tiny)})
         shutil.rmtree(tiny)
         monkeypatch.setattr(env, "remote_host", hub.url)
-        hub.stall("onnx/model.onnx", 2, after=400)
+        go_on = hub.hold("onnx/model.onnx", after=400)
         (tmp_path / "page").mkdir()
         service = Service(Settings(MODEL), tmp_path / "page")
         assert not hub.requests
         assert "Not on this machine yet" in describe(service.choices[0], "auto")
-        outcomes = asyncio.run(_all(service, [photo]))
+        told: list[Note] = []
+
+        async def scenario() -> Any:
+            async for outcome in service.remove([photo]):
+                if isinstance(outcome, Note) and outcome.text.startswith(f"Fetching {MODEL}: 0.0 of 0.0 MB"):
+                    told.append(outcome)
+                    go_on.set()
+            return outcome
+
+        last = asyncio.run(scenario())
         service.close()
-    notes = [outcome for outcome in outcomes if isinstance(outcome, Note)]
-    told = [note for note in notes if note.text.startswith(f"Fetching {MODEL}: 0.0 of 0.0 MB")]
     assert told
     assert all(0 <= note.share < 1 for note in told if note.share is not None)
-    assert not isinstance(outcomes[-1], Failure)
+    assert isinstance(last, Result)
     assert "On this machine: fp32" in describe(service.choices[0], "auto")
 
 
@@ -686,10 +693,10 @@ def test_the_command_opens_no_connection(tiny: Path, photo: Upload, tmp_path: Pa
         client = Client(match[0], verbose=False, download_files=str(tmp_path / "down"), analytics_enabled=False)
         client.predict(handle_file(str(photo.path)), api_name="/remove_background")
         assert list(tmp_path.glob("foreground-tmp-*"))
-        assert b"gradio" in urlopen(Request(match[0], headers={"Host": "page.example"}), timeout=20).read()
+        assert b"gradio" in urlopen(Request(match[0], headers={"Host": "page.example"}), timeout=60).read()
     finally:
         process.terminate()
-        lines += process.communicate(timeout=30)[1].splitlines()
+        lines += process.communicate(timeout=60)[1].splitlines()
     connections = [line for line in lines if line.startswith(("CONNECT", "RESOLVE"))]
     assert not [line for line in connections if "127.0.0.1" not in line and "localhost" not in line]
     # Nor has ONNX Runtime begun a session with Microsoft, of which it keeps the number in this file.
@@ -875,16 +882,18 @@ def test_paste_drop_and_add(chromium: Any, served: Served, half_bright: Image.Im
 
 
 def test_stop(chromium: Any, served: Served, half_bright: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
-    forward = Segmenter.run
-    monkeypatch.setattr(Segmenter, "run", lambda *args: (time.sleep(0.3), forward(*args))[1])
+    forward, may_run = Segmenter.run, threading.Semaphore(4)
+    monkeypatch.setattr(Segmenter, "run", lambda *args: (may_run.acquire(timeout=60), forward(*args))[1])
     page = opened(chromium, served)
     give(page, [file(f"{i}.png", png(half_bright)) for i in range(20)])
     page.click("#go")
-    page.wait_for_selector("#several .gallery-item:nth-of-type(3)")
+    page.wait_for_selector("#several .gallery-item:nth-of-type(4)")
     assert page.locator("#every").count() == 0
     page.click("#stop")
     page.wait_for_selector("#stop", state="hidden")  # it is there while something runs
     page.wait_for_function("document.querySelector('#status').innerText.includes('Stopped')")
+    page.wait_for_selector("#every")
+    may_run.release(20)
     page.wait_for_timeout(1500)
     assert "Stopped" in page.inner_text("#status")
     assert page.locator("#status progress").count() == 0
@@ -892,16 +901,15 @@ def test_stop(chromium: Any, served: Served, half_bright: Image.Image, monkeypat
     with page.expect_download() as download:  # what was done is not lost
         page.click("#every")
     with zipfile.ZipFile(download.value.path()) as archive:
-        assert archive.namelist()[:3] == ["0.cutout.png", "1.cutout.png", "2.cutout.png"]
-        assert len(archive.namelist()) < 20
+        assert archive.namelist() == [f"{i}.cutout.png" for i in range(4)]
     page.close()
 
 
 def test_a_page_that_is_closed(
     chromium: Any, served: Served, half_bright: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forward, seen = Segmenter.run, []
-    monkeypatch.setattr(Segmenter, "run", lambda *a: (seen.append(1), time.sleep(0.3), forward(*a))[2])
+    forward, seen, may_run = Segmenter.run, [], threading.Semaphore(2)
+    monkeypatch.setattr(Segmenter, "run", lambda *a: (seen.append(1), may_run.acquire(timeout=120), forward(*a))[2])
     page = opened(chromium, served)
     give(page, [file(f"{i}.png", png(Image.new("RGB", (9, 9), (i, 0, 0)))) for i in range(40)])
     page.click("#go")
@@ -911,7 +919,8 @@ def test_a_page_that_is_closed(
     while served.service._requests and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not served.service._requests
-    assert len(seen) < 39
+    may_run.release(40)
+    assert len(seen) < 6
 
 
 def test_progress_of_a_fetch(
@@ -922,7 +931,7 @@ def test_progress_of_a_fetch(
         hub.add_repo(MODEL, {**files_of(tiny)})
         shutil.rmtree(tiny)
         monkeypatch.setattr(env, "remote_host", hub.url)
-        hub.stall("onnx/model.onnx", 4, after=400)
+        go_on = hub.hold("onnx/model.onnx", after=400)
         with serving(Service(Settings(MODEL), tmp_path / "page")) as served:
             page = opened(chromium, served)
             page.wait_for_function("document.querySelector('#facts').innerText.includes('your first image downloads')")
@@ -930,7 +939,9 @@ def test_progress_of_a_fetch(
             assert not hub.requests  # not at the start, nor with the upload
             page.click("#go")
             page.wait_for_function("document.querySelector('#status').innerText.startsWith('Fetching')")
-            assert 0 < page.evaluate("document.querySelector('#status progress').value") < 1
+            share = "document.querySelector('#status progress').value"
+            page.wait_for_function(f"0 < {share} && {share} < 1")
+            go_on.set()
             assert "Done." in finished(page)
             page.wait_for_function("document.querySelector('#facts').innerText.includes('On this machine')")
             page.close()
@@ -1001,7 +1012,8 @@ def test_keys_while_the_slider_loads_an_image(chromium: Any, served: Served, hal
     assert "Done." in finished(page)
     page.wait_for_selector("[role=slider]")
     held: list[Any] = []
-    page.route("**/gradio_api/file=**", lambda route: held.append(route))
+    go_on = threading.Event()
+    page.route("**/gradio_api/file=**", lambda route: route.continue_() if go_on.is_set() else held.append(route))
     page.check("#kind input[value=Colour]")
     while not held:
         page.wait_for_timeout(20)
@@ -1009,6 +1021,7 @@ def test_keys_while_the_slider_loads_an_image(chromium: Any, served: Served, hal
     for key in ("Home", "ArrowRight", "ArrowRight"):
         page.keyboard.press(key)
         page.wait_for_timeout(100)
+    go_on.set()
     for route in held:
         route.continue_()
     page.wait_for_function("document.querySelector('#slider [role=slider]').ariaValueNow == 10")
@@ -1023,9 +1036,9 @@ def test_accessibility_and_width(
 ) -> None:
     page = opened(chromium, served, viewport={"width": width, "height": 1600}, color_scheme=scheme)
     page.add_script_tag(content=axe)
+    page.add_style_tag(content="*, ::before, ::after { transition: none !important; animation: none !important }")
 
     def check() -> None:
-        page.wait_for_timeout(400)  # colours change slowly
         found = page.evaluate("axe.run(document)")["violations"]
         grave = [(v["id"], n["html"]) for v in found if v["impact"] in ("serious", "critical") for n in v["nodes"]]
         assert not grave
@@ -1055,6 +1068,7 @@ def test_the_browser_asks_nobody_else(chromium: Any, served: Served, half_bright
         args=["--no-sandbox", f"--log-net-log={log}", "--net-log-capture-mode=Everything"],
     )
     page = browser.new_page()
+    page.set_default_timeout(180_000)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.on("websocket", lambda socket: asked.append(socket.url))
@@ -1072,7 +1086,9 @@ def test_the_browser_asks_nobody_else(chromium: Any, served: Served, half_bright
     assert hosts == {"127.0.0.1"}
 
     text = log.read_text()
-    events = json.loads(text if text.rstrip().endswith("}") else text.rstrip().rstrip(",") + "]}")
+    if not text.rstrip().endswith("]}"):  # Chromium was ended as it wrote: each event is a line
+        text = text[: text.rindex("},\n") + 1] + "]}"
+    events = json.loads(text)
     names = {number: name for name, number in events["constants"]["logEventTypes"].items()}
     started = [
         event["params"]

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import select
 import socket
 import sys
 import threading
@@ -82,7 +83,7 @@ def ask(
     served: Served, method: str, path: str, body: bytes | None = None, **headers: str
 ) -> tuple[int, dict[str, str], bytes]:
     """Make a call with the path exactly as it is given."""
-    with contextlib.closing(http.client.HTTPConnection(served.url.removeprefix("http://"), timeout=20)) as line:
+    with contextlib.closing(http.client.HTTPConnection(served.url.removeprefix("http://"), timeout=60)) as line:
         line.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
         answer = line.getresponse()
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
@@ -110,13 +111,13 @@ def begun(served: Served, data: bytes, sent: int, path: str = "/gradio_api/uploa
     """Begin an upload, and send some bytes of it; gives the connection."""
     body, kind = form(("begun.png", data))
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", int(served.url.rpartition(":")[2])), timeout=20) as line:
+    with socket.create_connection(("127.0.0.1", int(served.url.rpartition(":")[2])), timeout=60) as line:
         line.sendall(head.encode() + body[:sent])
         yield line
 
 
-def until(done: Callable[[], Any], seconds: float = 10) -> None:
-    limit = time.monotonic() + seconds
+def until(done: Callable[[], Any]) -> None:
+    limit = time.monotonic() + 60
     while not done():
         assert time.monotonic() < limit, "it did not happen"
         time.sleep(0.02)
@@ -238,6 +239,7 @@ def test_a_page_of_another_origin_in_a_browser(
     assert ask(served, "GET", result)[0] == 200
     before = files_in(served.service.folder)
     page = chromium.new_page()
+    page.set_default_timeout(180_000)
     page.goto(f"http://{host}:{elsewhere}/")
     found = page.evaluate(TRY_ALL, {"url": served.url, "result": result})
     assert set(found.values()) == {"failed"}, found
@@ -255,6 +257,7 @@ def test_a_name_that_was_made_to_point_here(chromium: Any, served: Served) -> No
         args=["--no-sandbox", "--host-resolver-rules=MAP rebound.example 127.0.0.1"],
     )
     page = browser.new_page()
+    page.set_default_timeout(180_000)
     answer = page.goto(f"http://rebound.example:{port}/")
     assert answer.status == 421
     assert "--server-name" in page.inner_text("body")
@@ -475,10 +478,8 @@ def test_slow_visitors(served: Served, monkeypatch: pytest.MonkeyPatch, path: st
 
     monkeypatch.setattr(upload_limits, "IDLE_SECONDS", 0.5)
     monkeypatch.setattr(guard, "CALL_SECONDS", 0.5)
-    started = time.monotonic()
     with begun(served, b"x" * 100_000, 1000, path) as line:
-        assert b" 408 " in line.recv(1000)
-    assert time.monotonic() - started < 10
+        assert b" 408 " in line.recv(1000)  # longer than the timeout fails
     assert not files_in(served.service.folder)
 
 
@@ -487,28 +488,27 @@ def test_uploads_that_trickle(served: Served, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(upload_limits, "IDLE_SECONDS", 1)
     with begun(served, b"x" * 100_000, 100) as line:
-        line.settimeout(0.1)  # ten bytes a second
-        answers: list[bytes] = []
 
         def answered() -> bool:
-            line.sendall(b"x")
-            with contextlib.suppress(TimeoutError, socket.timeout):
-                answers.append(line.recv(1000))
-            return bool(answers)
+            if select.select([line], [], [], 0.1)[0]:
+                return True
+            line.sendall(b"x")  # ten bytes a second
+            return False
 
-        until(answered, 15)
-    assert b" 408 " in answers[0]
+        until(answered)
+        assert b" 408 " in line.recv(1000)
 
 
 def test_connections_without_a_request(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     from transformers_foreground.server import connections
 
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
     whole = b"GET /robots.txt HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     for before, said in ((b"", b""), (b"", b"GET / HTTP/1.1\r\nX-Slow: "), (whole, b"GET / HTTP/1.1\r\nX-Slow: ")):
-        with socket.create_connection(("127.0.0.1", int(served.url.rpartition(":")[2])), timeout=10) as line:
+        monkeypatch.setattr(connections, "HEAD_SECONDS", 60 if before else 0.5)
+        with socket.create_connection(("127.0.0.1", int(served.url.rpartition(":")[2])), timeout=30) as line:
             line.sendall(before)
             assert not before or b" 200 " in line.recv(10_000)
+            monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
             line.sendall(said)
             while line.recv(10_000):  # until it is closed; longer than the timeout fails
                 pass
@@ -532,7 +532,7 @@ def test_more_uploads_than_may_be_under_way(served: Served, monkeypatch: pytest.
         assert upload(served, ("a.png", b"x")) == (503, b"1 other uploads are under way. Try again in a minute.")
         line.sendall(body[500_000:])
         assert b" 200 " in line.recv(1000)
-    assert upload(served, ("a.png", b"x"))[0] == 200
+    until(lambda: upload(served, ("a.png", b"x"))[0] == 200)  # once the server has done with the other
 
 
 def test_calls_that_have_ended_are_forgotten(
@@ -555,10 +555,9 @@ def test_calls_that_have_ended_are_forgotten(
         left_alone = ask(served, "POST", "/gradio_api/call/remove_background", CALL, Content_Type="application/json")
         event = json.loads(left_alone[2])["event_id"]  # whose result nobody has fetched yet
         queue = pages[0]._queue
-        until(lambda: len(queue.event_ids_to_events) <= 1 and not queue.event_analytics)
-        assert set(queue.event_ids_to_events) <= {event}  # newer Gradios forget it themselves
-        assert all(call.data is None for call in queue.event_ids_to_events.values())
-        assert not queue.event_analytics
+        until(lambda: set(queue.event_ids_to_events) <= {event})  # newer Gradios forget it themselves
+        until(lambda: all(call.data is None for call in queue.event_ids_to_events.copy().values()))
+        until(lambda: not queue.event_analytics)
         sessions = pages[0].state_holder
         until(lambda: len(sessions.session_data) == len(sessions.time_last_used) == 2)
         assert b"not an uploaded image" in ask(served, "GET", f"/gradio_api/call/remove_background/{event}")[2]

@@ -98,15 +98,13 @@ def test_the_brush_on_the_page(chromium: Any, served: Served) -> None:
     assert alpha()[240] == 0
     before = page.get_attribute("#one", "href")
     page.click("#touch button")
-    page.wait_for_selector("#editor canvas")
-    page.wait_for_timeout(2000)  # the canvas takes its image
+    page.wait_for_selector("#editor button[aria-label=Undo]:not([disabled])")  # the canvas has its image
     box = page.locator("#editor canvas").first.bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.5)
     page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.5, steps=8)
+    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.5, steps=4)
     page.mouse.up()
-    page.wait_for_selector("#editor button[aria-label=Undo]:not([disabled])")
-    page.wait_for_timeout(500)
+    page.evaluate("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
     page.click("#apply")
     changed = "old => document.querySelector('#one').getAttribute('href') != old"
     page.wait_for_function(changed, arg=before)
