@@ -111,6 +111,25 @@ def test_numbers_in_lists_are_refused(tiny: Path) -> None:
         ArrowMapper(tiny)(pa.table({"image": [[[1, 2], [3, 4]]]}))
 
 
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"image": pa.array([[("a", b"")]], pa.map_(pa.string(), pa.binary()))}, "'image' holds map<string, binary"),
+        ({"image": [[{"photo": b"", "size": 1}]]}, "holds structs: set it to one of 'image.photo', 'image.size'"),
+    ],
+)
+def test_types_that_hold_no_images_are_refused_without_a_row(tiny: Path, columns: Any, said: str) -> None:
+    with pytest.raises(UnsupportedOptionError, match=said):
+        ArrowMapper(tiny)(pa.table(columns).slice(0, 0))
+
+
+@pytest.mark.parametrize("name", ["image", "id", "mask"])
+def test_two_columns_of_one_name_are_refused(tiny: Path, name: str) -> None:
+    rows = pa.Table.from_arrays([pa.array([b""])] * 3, [name, name, "image" if name != "image" else "id"])
+    with pytest.raises(UnsupportedOptionError, match=f"2 columns are called '{name}'"):
+        ArrowMapper(tiny, id_column="id")(rows)
+
+
 # --- where images come from -----------------------------------------------------------------------------------------
 
 

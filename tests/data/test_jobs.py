@@ -210,6 +210,29 @@ def test_a_shard_that_cannot_be_read(shards: Path, tmp_path: Path) -> None:
         map_shards(shards, tmp_path / "raised", on_error="raise")
 
 
+def test_a_later_shard_without_the_column_fails_alone(shards: Path, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"photo": [shade(1)]}), shards / "e.parquet")
+    report = map_shards(shards, tmp_path / "out")
+    assert statuses(report) == {"b": "done", "d": "done", "e": "failed", "f": "done"}
+    assert report.shards[2].error == "e: There is no column 'image'. Set image_column to one of: photo."
+    for only in ({"on_error": "raise"}, {"image_column": "photo"}):
+        with pytest.raises(UnsupportedOptionError, match="There is no column"):
+            map_shards(shards, tmp_path / "other", **only)
+
+
+def test_dictionaries_inside_of_other_types(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    labels = pa.array([f"label {i}" for i in range(20)]).dictionary_encode()
+    tags = pa.StructArray.from_arrays([labels, pa.ListArray.from_arrays(range(21), labels)], ["one", "more"])
+    table = pa.table({"id": range(20), "image": [shade(i) for i in range(20)], "label": labels, "tags": tags})
+    pq.write_table(table, tmp_path / "in/x.parquet", row_group_size=7)
+    assert map_shards(tmp_path / "in", tmp_path / "out").totals["rows"] == 20
+    assert (
+        pq.read_table(tmp_path / "out/x.parquet").select(["id", "label", "tags"]).to_pylist()
+        == table.select(["id", "label", "tags"]).to_pylist()
+    )
+
+
 def test_an_old_result_of_a_shard_that_fails_is_stale(shards: Path, tmp_path: Path) -> None:
     map_shards(shards, tmp_path / "out")
     (shards / "d.parquet").write_bytes(b"PAR1 and nothing else")

@@ -60,9 +60,15 @@ class ArrowMapper(ColumnMapper):
         """Return the columns that are added to tables of a schema, or replaced in them.
 
         Raises:
-            UnsupportedOptionError: There is no such column or field.
+            UnsupportedOptionError: There is no such column or field, or there are two; or it cannot hold images.
         """
-        return self.added_in_lists(_depth(schema, path_to(self.image_column, schema.names)))
+        path = path_to(self.image_column, schema.names)
+        for name in (path[0], self.id_column, *self.columns.values(), self.error_column):
+            if schema.names.count(name) > 1:
+                raise UnsupportedOptionError(
+                    f"{schema.names.count(name)} columns are called {name!r}: rename all but one."
+                )
+        return self.added_in_lists(_depth(schema, path))
 
     def added_in_lists(self, depth: int) -> pa.Schema:
         """Return the same, where each image lies in so many lists."""
@@ -132,6 +138,12 @@ def _depth(schema: pa.Schema, path: Sequence[str]) -> int:
         if not pa.types.is_struct(kind) or kind.get_field_index(key) < 0:
             raise UnsupportedOptionError(f"image_column={'.'.join(path)!r}: there is no {key!r} in {kind}.")
         kind, depth = _out_of_lists(kind.field(key).type, depth)
+    column = ".".join(path)
+    if pa.types.is_map(kind):
+        raise UnsupportedOptionError(f"image_column={column!r} holds {kind}: make a list or a struct of it.")
+    if pa.types.is_struct(kind) and not {"bytes", "path"} & {field.name for field in kind}:
+        fields = ", ".join(repr(f"{column}.{field.name}") for field in kind)
+        raise UnsupportedOptionError(f"image_column={column!r} holds structs: set it to one of {fields}.")
     return depth
 
 

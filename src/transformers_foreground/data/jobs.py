@@ -142,7 +142,8 @@ def map_shards(
         error_column: The new column for the reason why a row has no mask, a string or null.
         id_column: The column of the rows' ids: messages name a row by it. Of a WebDataset it is "__key__".
         on_error: What to do about an image that cannot be read: `"none"`, put null in its place; `"skip"`, drop its
-            row; or `"raise"`. With the former two a shard that cannot be read fails, and the job goes on.
+            row; or `"raise"`. With the former two a shard that cannot be read fails, and the job goes on; so does one
+            without the column of the images, unless it is the first to be done.
         keep_images: Keep the images' column as it is.
         resume: Keep the shards that an earlier run finished; else do all again.
         ray: The address of a Ray cluster that does the shards, or `"local"`; `None` for this process.
@@ -204,7 +205,7 @@ def map_shards(
         each = each_on_ray(cluster, work, todo, actors) if cluster else _each_here(work, todo, record, on_rows)
         with closing(each) as outcomes:
             for shard, outcome in outcomes:
-                if isinstance(outcome, ForegroundError) and _ends_the_job(outcome, on_error):
+                if isinstance(outcome, ForegroundError) and _ends_the_job(outcome, on_error, reports.values()):
                     outcome.args = (f"{shard.name}: {outcome}",)
                     raise outcome
                 reports[shard.name] = _report(shard, outcome, "done")
@@ -255,13 +256,18 @@ def _each_here(
         yield shard, outcome
 
 
-def _ends_the_job(error: ForegroundError, on_error: OnError) -> bool:
-    return on_error == "raise" or not isinstance(error, ImageError)
+def _ends_the_job(error: ForegroundError, on_error: OnError, reports: Iterable[ShardReport]) -> bool:
+    """Whether no other shard is tried. An option that does not suit one shard may suit others, if it did suit one."""
+    if on_error == "raise":
+        return True
+    if isinstance(error, UnsupportedOptionError):
+        return all(report.status == "failed" for report in reports)
+    return not isinstance(error, ImageError)
 
 
 def _report(shard: Shard, outcome: Made | ForegroundError, status: Literal["done", "kept"]) -> ShardReport:
     if isinstance(outcome, ForegroundError):
-        return ShardReport(shard.name, "failed", error=str(outcome))
+        return ShardReport(shard.name, "failed", error=f"{shard.name}: {outcome}")
     return ShardReport(shard.name, status, outcome.rows, outcome.errors, outcome.doubtful)
 
 

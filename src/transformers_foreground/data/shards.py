@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import IOBase
-from typing import Any, Final, Literal, Self
+from itertools import chain
+from typing import Any, Final, Literal
 
 import fsspec
 import pyarrow as pa
@@ -23,8 +24,8 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from transformers_foreground.data.store_errors import RetriedFile, with_retries
+from transformers_foreground.data.webdataset import samples
 from transformers_foreground.errors import ImageError, UnsupportedOptionError
-from transformers_foreground.images.decode import MAX_BYTES
 from transformers_foreground.images.formats import SUFFIXES
 
 Rows = tuple[pa.Schema, Iterator[pa.Table]]
@@ -227,13 +228,19 @@ def _named_rows(shard: Shard, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
 def _parquet_rows(file: IOBase, batch_size: int) -> Rows:
     parquet = pq.ParquetFile(file, pre_buffer=False)  # else a row group is in memory twice
     schema = parquet.schema_arrow
-    return schema, (pa.Table.from_batches([batch], schema) for batch in parquet.iter_batches(batch_size))
+    groups = list(range(parquet.num_row_groups))
+    # Arrow cannot join dictionaries inside of other types, as batches that span row groups would need.
+    nested = any("dictionary<" in str(kind) and not pa.types.is_dictionary(kind) for kind in schema.types)
+    batches = (
+        parquet.iter_batches(batch_size, some) for some in ([[group] for group in groups] if nested else [groups])
+    )
+    return schema, (pa.Table.from_batches([batch], schema) for batch in chain.from_iterable(batches))
 
 
 def _webdataset_rows(file: IOBase, column: str, batch_size: int) -> Rows:
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     schema = pa.schema([("__key__", pa.string()), (column, image)])
-    return schema, _tables(_samples(file, column), schema, batch_size)
+    return schema, _tables(samples(file, column), schema, batch_size)
 
 
 def _image_rows(shard: Shard, column: str, batch_size: int) -> Rows:
@@ -252,46 +259,3 @@ def _tables(rows: Iterator[dict[str, Any]], schema: pa.Schema, batch_size: int) 
             batch = []
     if batch:
         yield pa.Table.from_pylist(batch, schema)
-
-
-def _samples(file: IOBase, column: str) -> Iterator[dict[str, Any]]:
-    """Yield one row for each run of members whose names are equal up to the first dot."""
-    row: dict[str, Any] | None = None
-    with tarfile.open(fileobj=file, mode="r|*", tarinfo=_Member) as tar:
-        for member in tar:
-            folder, base = posixpath.split(member.name)
-            if not member.isfile() or base[:1] == ".":
-                continue
-            stem, _, extension = base.partition(".")
-            key = posixpath.join(folder, stem)
-            if row is None or row["__key__"] != key:
-                if row is not None:
-                    yield row
-                row = {"__key__": key, column: None}
-            if row[column] is None and _is_image(extension.lower(), column):
-                row[column] = {"bytes": _bytes_of(tar, member), "path": member.name}
-    if row is not None:
-        yield row
-
-
-class _Member(tarfile.TarInfo):
-    """A member of a tar file; the file's end must be there, since `tarfile` does not notice one that was cut short."""
-
-    @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
-        try:
-            return super().fromtarfile(archive)
-        except tarfile.HeaderError as error:
-            if type(error).__name__ == "EOFHeaderError":  # the blocks of zeros at the end
-                raise
-            raise EOFError("the tar file is damaged or was cut short") from error
-
-
-def _is_image(extension: str, column: str) -> bool:
-    return extension == column.lower() or (column == "image" and f".{extension}" in SUFFIXES)
-
-
-def _bytes_of(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    """Return an image's bytes; none where they are more than an image may have, which is then an error of its row."""
-    file = tar.extractfile(member) if member.size <= MAX_BYTES else None
-    return b"" if file is None else file.read()
