@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import platform
@@ -17,6 +18,7 @@ from typing import IO, Final
 
 _NAME: Final = re.compile(r"\.[0-9a-f]{12}-(?P<host>[0-9a-f]{8})-(?P<process>\d+)-[0-9a-f]{8}\.part")
 _STALE: Final = 24 * 3600  # seconds since the last byte, after which the writer is dead, wherever it ran
+READ_ONLY: Final = "the file that is there is read-only"
 _O_BINARY: Final = getattr(os, "O_BINARY", 0)  # Windows alone has it, and would translate line ends without it
 
 
@@ -24,7 +26,8 @@ def write_whole(path: Path, data: bytes, *, durable: bool = False, mtime_ns: int
     """Write a file so that nobody ever finds half of it under its name.
 
     Folders on the way are made. Through a symbolic link, the file that it points to is replaced, and the link stays.
-    A file that is replaced passes its mode on: one that was private stays private. What is no regular file (a pipe,
+    A file that is replaced passes its mode on: one that was private stays private, and one that is read-only is not
+    replaced. What is no regular file (a pipe,
     `/dev/null`) is written to as it is. What a killed process left of the same file is removed.
 
     Args:
@@ -63,6 +66,8 @@ def whole_file(path: Path, *, durable: bool = False, mtime_ns: int | None = None
         with path.open("wb") as file:
             yield file
         return
+    if mode is not None and not os.access(path, os.W_OK):  # to rename onto it would be allowed on most systems
+        raise PermissionError(errno.EACCES, READ_ONLY, str(path))
     # Not tempfile's: its files are private (0600), and the umask cannot be read without changing it for all threads.
     created_with = 0o666 if mode is None else stat.S_IMODE(mode) & 0o777
     temporary = unfinished(path)

@@ -4,17 +4,39 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from test_cli import here, no_model, photo, run, start
+from test_cli import SRC, here, no_model, photo, run, start
 
 from transformers_foreground.cli import batch
 from transformers_foreground.cli.planning import plan
+from transformers_foreground.cli.style import Style
 
 __all__ = ["here", "photo"]  # fixtures
+
+
+_AS_ANYONE = """
+import ctypes, os, sys
+if sys.platform == "linux" and os.geteuid() == 0:  # whom no mode of a file stops: give up all capabilities
+    head, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    assert ctypes.CDLL(None).capset(head, none) == 0
+from transformers_foreground.cli import main
+main()
+"""
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has other rights")
+
+
+def _run_as_anyone(*args: str, **environment: str) -> tuple[int, str]:
+    """Return the exit code and the lines on standard error of the command, run by a user without privileges."""
+    variables = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": SRC, **environment}
+    command = [sys.executable, "-c", _AS_ANYONE, *args]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300)
+    return done.returncode, done.stderr
 
 
 def _files() -> dict[str, bytes]:
@@ -207,3 +229,97 @@ def test_one_result_by_two_ways(photo: Path, monkeypatch: pytest.MonkeyPatch) ->
     result = run("photo.png", "link/photo.png", "--force")
     assert result.exit_code == 2
     assert "which are one file on some systems" in " ".join(result.stderr.replace("\u2502", " ").split())
+
+
+# --- rights -----------------------------------------------------------------------------------------------------------
+
+
+@posix
+@pytest.mark.parametrize("name", ["out", "out/new"])
+def test_a_read_only_folder(name: str, photo: Path) -> None:
+    Path("out").mkdir(mode=0o555)
+    code, said = _run_as_anyone("photo.png", "-o", f"{name}/")
+    assert code == 1
+    place = Path("out").resolve()
+    assert said.startswith(
+        f"failed: {name}/photo.cutout.png cannot be written: {place} is read-only, or not yours to write in. Choose"
+    )
+    assert os.listdir("out") == []
+
+
+@posix
+@pytest.mark.parametrize("option", ["--force", "--resume", "--animate"])
+def test_a_read_only_result(option: str, photo: Path) -> None:
+    shutil.copy(photo, "other.png")
+    Path("photo.cutout.png").write_bytes(b"somebody's")
+    Path("photo.cutout.png").chmod(0o444)
+    os.utime("photo.cutout.png", (0, 0))
+    options = [option] if option != "--animate" else ["--force", "--animate", "--format", "png"]
+    code, said = _run_as_anyone("photo.png", "other.png", *options)
+    assert code == 1
+    assert "failed: photo.cutout.png cannot be written: the file that is there is read-only. Choose another" in said
+    assert Path("photo.cutout.png").read_bytes() == b"somebody's"
+    assert Path("other.cutout.png").is_file()
+
+
+@posix
+def test_a_result_that_becomes_read_only_meanwhile(photo: Path) -> None:
+    target = Path("photo.cutout.png")
+    target.write_bytes(b"somebody's")
+    target.chmod(0o444)
+    code = "from pathlib import Path; from transformers_foreground.atomic_write import write_whole"
+    program = _AS_ANYONE.partition("from")[0] + f"{code}; write_whole(Path({str(target)!r}), b'other')"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": SRC}, capture_output=True, text=True
+    )
+    assert "PermissionError" in done.stderr
+    assert "the file that is there is read-only: 'photo.cutout.png'" in done.stderr.replace(f"{Path().resolve()}/", "")
+    assert target.read_bytes() == b"somebody's"
+
+
+@posix
+def test_a_read_only_home(photo: Path) -> None:
+    """No cache can be written: the command does without."""
+    Path("home").mkdir(mode=0o555)
+    home = str(Path("home").resolve())
+    places = {"HOME": home, "HF_HOME": f"{home}/hf", "XDG_CACHE_HOME": f"{home}/cache"}
+    assert _run_as_anyone("photo.png", **places) == (0, "photo.png → photo.cutout.png\n")
+    assert os.listdir("home") == []
+
+
+@posix
+@pytest.mark.parametrize("option", ["--contact-sheet", "--log"])
+def test_a_read_only_folder_of_sheet_or_log(option: str, photo: Path) -> None:
+    """It is refused before any work."""
+    Path("out").mkdir(mode=0o555)
+    code, said = _run_as_anyone("photo.png", option, "out/x.png")
+    assert code == 2
+    assert "cannot be written" in " ".join(said.replace("\u2502", " ").split())
+    assert not Path("photo.cutout.png").exists()
+
+
+@pytest.mark.parametrize("instead", ["a file", "nothing"])
+def test_a_folder_that_goes_away_meanwhile(instead: str, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{i}.png" for i in range(3)]
+    for name in names:
+        shutil.copy(photo, name)
+    real, count = Style.encode, iter(range(3))
+
+    def encode(style: Style, result: Image.Image) -> bytes:
+        if next(count) == 1:
+            shutil.rmtree("out")
+            if instead == "a file":
+                Path("out").write_bytes(b"somebody's")
+        return real(style, result)
+
+    monkeypatch.setattr(Style, "encode", encode)
+    result = run(*names, "-o", "out/", "--jobs", "1")
+    failed = [line for line in result.stderr.splitlines() if line.startswith("failed: out/")]
+    if instead == "a file":
+        assert result.exit_code == 1
+        assert len(failed) == 2
+        assert all("cannot be written: out is not a folder. Choose another place" in line for line in failed), failed
+        assert Path("out").read_bytes() == b"somebody's"
+    else:  # it is made again
+        assert result.exit_code == 0
+        assert len(os.listdir("out")) == 2

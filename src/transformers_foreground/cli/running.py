@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from PIL import Image
 
-from transformers_foreground.atomic_write import write_whole
+from transformers_foreground.atomic_write import READ_ONLY, write_whole
 from transformers_foreground.cli.identity import Identity, Reading
 from transformers_foreground.cli.planning import STDIO, Job
 from transformers_foreground.cli.style import Style
@@ -76,12 +76,21 @@ def check_target(job: Job, force: bool) -> None:
             f"{name_of(job.source)}: {job.target} exists. Use --force to overwrite it, --resume to skip it, or -o for "
             "another place."
         )
+    if why := obstacle(job.target):
+        raise unwritable(job.target, why)
+
+
+def obstacle(target: Path) -> str:
+    """Return why a file cannot be written, as far as can be known in advance; empty if nothing stands in its way."""
     # On Windows there may be none: a drive that is not there.
-    folder = next((parent for parent in job.target.parents if os.path.exists(parent)), job.target.parent)
+    folder = next((parent for parent in target.parents if os.path.exists(parent)), target.parent)
     if not os.path.isdir(folder):
-        raise unwritable(job.target, f"{folder} is not a folder")
+        return f"{folder} is not a folder"
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise unwritable(job.target, f"{folder.resolve()} is read-only, or not yours to write in")
+        return f"{folder.resolve()} is read-only, or not yours to write in"
+    if os.path.isfile(target) and not os.access(target, os.W_OK):
+        return READ_ONLY
+    return ""
 
 
 def problem(job: Job, force: bool) -> ForegroundError | None:
