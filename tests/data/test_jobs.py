@@ -461,9 +461,27 @@ def test_an_empty_shard(tmp_path: Path) -> None:
 def test_results_lie_apart(shards: Path, tmp_path: Path, output: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnsupportedOptionError, match="must lie apart"):
         map_shards(shards, tmp_path / output)
-    (tmp_path / "out").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / output)
+    with pytest.raises(UnsupportedOptionError, match="must lie apart"):
+        map_shards(shards, tmp_path / "link")
+    (tmp_path / "out").mkdir(exist_ok=True)
     monkeypatch.chdir(tmp_path / "out")
     assert map_shards("../in", ".").totals["rows"] == 15
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("lay", ["copy", "link"])
+def test_files_that_no_job_wrote_are_kept(shards: Path, tmp_path: Path, lay: str, resume: bool) -> None:
+    (tmp_path / "out").mkdir()
+    write_shard(tmp_path / "out", "d", [1, 2, 3])
+    if lay == "link":  # an input that lies among the results
+        (shards / "d.parquet").unlink()
+        (shards / "d.parquet").symlink_to(tmp_path / "out/d.parquet")
+    before = (tmp_path / "out/d.parquet").read_bytes()
+    with pytest.raises(UnsupportedOptionError, match=r"out/d\.parquet exists, and is no result of such a job"):
+        map_shards(shards, tmp_path / "out", resume=resume)
+    assert (tmp_path / "out/d.parquet").read_bytes() == before
+    assert os.listdir(tmp_path / "out") == ["d.parquet"]
 
 
 def test_inputs_that_are_refused(shards: Path, tmp_path: Path) -> None:

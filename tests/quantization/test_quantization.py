@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from transformers_foreground.quantization.figures import (
     failures,
     intersection_over_union,
     mean_absolute_error,
+    shown,
     summarise,
 )
 from transformers_foreground.quantization.plan import Method
@@ -304,6 +306,10 @@ def test_bounds_name_what_is_not_kept() -> None:
     assert "only 3 images" in failures(summarise(good[:3]), [], Bounds())[0]
     bad = summarise([*good, ImageFigures("set/bad", 0.5, 0.96, (0.9, 0.7))])
     assert [reason.split()[0] for reason in failures(bad, [bad], Bounds())] == ["mean", "worst", "S-measure"]
+    empty = summarise([ImageFigures(f"set/{i}", 0.001, None) for i in range(13)])
+    assert (empty.mean_iou, empty.worst_iou, empty.to_dict()["worst_iou"]) == (None, None, None)
+    assert shown(empty.worst_iou) == "–"
+    assert failures(empty, [empty], Bounds()) == ["only 0 images, 12 needed"]
     nothing_known = summarise([ImageFigures("set/x", float("nan"), float("nan"))] * 12)
     assert len(failures(nothing_known, [], Bounds())) == 2
 
@@ -367,6 +373,26 @@ def test_quantising_a_model_writes_judges_and_repeats(model: Path, tmp_path: Pat
     quantize(model, images, count=8, evaluate=[held], bounds=bounds)
     assert target.read_bytes() == first
     assert len(list(target.parent.iterdir())) == 2
+
+
+@pytest.mark.parametrize("taken", ["the model", "a link to it", "another model", "an image"])
+def test_other_files_are_not_overwritten(model: Path, taken: str, tmp_path: Path) -> None:
+    images = photos(tmp_path / "photos", 14)
+    held = photos(tmp_path / "held", 13, seed=1)
+    output: Path | None = {
+        "the model": model / "onnx/model.onnx",
+        "a link to it": tmp_path / "link.onnx",
+        "another model": None,
+        "an image": images / "im/0.png",
+    }[taken]
+    (tmp_path / "link.onnx").symlink_to(model / "onnx/model.onnx")
+    target = output or model / "onnx/model_int8.onnx"
+    if output is None:  # of the repository's owner
+        shutil.copy(model / "onnx/model.onnx", target)
+    before = target.read_bytes()
+    with pytest.raises(UnsupportedOptionError, match=f"{target.name} exists, and was not made by quantizing"):
+        quantize(model, images, count=8, evaluate=[held], output=output)
+    assert target.read_bytes() == before
 
 
 def test_images_are_never_used_twice(tmp_path: Path) -> None:
@@ -484,6 +510,17 @@ def test_the_command(model: Path, tmp_path: Path) -> None:
     assert "fp32 itself, each level of the input off" in page.read_text()
     assert "| fp32 |" in result.output
     assert (model / "onnx" / "model_int8.onnx").is_file()
+    notes = tmp_path / "notes.md"
+    notes.write_text("somebody's")
+    for wrong in (
+        ["--report", str(notes)],
+        ["--report", str(tmp_path)],
+        ["--report", str(tmp_path / "x"), "-o", str(tmp_path / "x")],
+    ):
+        result = CliRunner().invoke(app, [str(model), "--images", str(images), "--count", "8", *wrong])
+        assert result.exit_code == 2, result.output
+        assert "Choose another name" in result.output
+    assert notes.read_text() == "somebody's"
     for wrong in (["--method", "magic"], ["--keep-float", "some"], ["--count", "20"], ["--images", "nopedir"]):
         result = CliRunner().invoke(app, [str(model), "--images", str(images), "--count", "8", *wrong])
         assert result.exit_code == 2, result.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -63,9 +64,11 @@ def quantize(
     from transformers_foreground.quantization.figures import Bounds
     from transformers_foreground.quantization.plan import Method
     from transformers_foreground.quantization.quantize import quantize as run
+    from transformers_foreground.quantization.report import TITLE, table
     from transformers_foreground.quantization.report import report as page
-    from transformers_foreground.quantization.report import table
 
+    if report is not None:
+        _check_report(report, output, TITLE)
     started = time.monotonic()
     with download_bar(hidden=False) as on_download, _stages() as track:
         load = partial(
@@ -97,6 +100,16 @@ def quantize(
         say("It keeps the bounds.", "green")
     else:
         say(f"It does not keep the bounds: {'; '.join(outcome.chosen.unkept)}.", "yellow")
+
+
+def _check_report(report: Path, output: Path | None, title: str) -> None:
+    """Refuse a report that would take another file's place, before hours of work."""
+    if report.is_dir() or (output is not None and os.path.realpath(report) == os.path.realpath(output)):
+        raise typer.BadParameter(f"--report {report} is where something else is or goes. Choose another name.")
+    if report.is_file():
+        with report.open("rb") as file:
+            if not file.read(len(title)).startswith(title.encode()):
+                raise typer.BadParameter(f"--report {report} exists, and is no report. Choose another name.")
 
 
 @contextmanager

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,13 +14,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fsspec.implementations.dirfs import DirFileSystem
+from fsspec.implementations.local import LocalFileSystem
 
 from transformers_foreground.data.arrow import ArrowMapper
 from transformers_foreground.data.deaths import FileRecord, Record
 from transformers_foreground.data.fingerprint import identity_of_model
 from transformers_foreground.data.on_error import OnError
 from transformers_foreground.data.ray_shards import connect, each_on_ray
-from transformers_foreground.data.shard_results import Made, made_of, remove_leftovers, whole_file
+from transformers_foreground.data.shard_results import OTHER, Made, made_of, remove_leftovers, whole_file
 from transformers_foreground.data.shard_work import ShardWork
 from transformers_foreground.data.shards import Shard, find_shards, store_of
 from transformers_foreground.errors import ForegroundError, ImageError, UnsupportedOptionError
@@ -197,7 +199,8 @@ def map_shards(
     columns = {"image": image_column, **mapper.columns, "error": error_column}
     digest = options_digest(mapper.model, columns=columns, on_error=on_error, keep_images=keep_images)
     work = ShardWork(filesystem, store, folder, mapper, digest, keep_images, batch_size)
-    reports = {shard.name: _report(shard, made, "kept") for shard, made in _finished(work, shards if resume else ())}
+    finished = _finished(work, shards)
+    reports = {shard.name: _report(shard, made, "kept") for shard, made in finished if resume}
     todo = [shard for shard in shards if shard.name not in reports]
     cluster = connect(ray) if ray is not None and todo else None
     on_start(len(shards), len(reports))
@@ -229,18 +232,35 @@ def options_digest(model: Segmenter, **options: Any) -> str:
 
 def _refuse_nested(source: str, output: str) -> None:
     """Refuse results in the input, which the next run would take for input, and input in the results."""
-    (one, first), (other, second) = store_of(source), store_of(output)
+    (one, first), (other, second) = map(_without_links, (store_of(source), store_of(output)))
     if type(one) is type(other) and (f"{first}/".startswith(f"{second}/") or f"{second}/".startswith(f"{first}/")):
         raise UnsupportedOptionError(f"The results' folder {output} and the input {source} must lie apart.")
 
 
-def _finished(work: ShardWork, shards: Sequence[Shard]) -> Iterator[tuple[Shard, Made]]:
-    """Yield the shards that an earlier run did, from the same files with the same options."""
+def _without_links(store: tuple[Any, str]) -> tuple[Any, str]:
+    filesystem, path = store
+    return filesystem, store_of(os.path.realpath(path))[1] if isinstance(filesystem, LocalFileSystem) else path
+
+
+def _finished(work: ShardWork, shards: Sequence[Shard]) -> list[tuple[Shard, Made]]:
+    """Return the shards that an earlier run did, from the same files with the same options.
+
+    Raises:
+        UnsupportedOptionError: A file that no job wrote is where a result goes.
+    """
     with ThreadPoolExecutor(_LOOKING) as pool:
-        results = pool.map(partial(made_of, work.output), map(work.result_path, shards))
-        for shard, made in zip(shards, results, strict=True):
-            if made is not None and (made.source, made.options) == (shard.identity, work.options):
-                yield shard, made
+        results = list(pool.map(partial(made_of, work.output), map(work.result_path, shards)))
+    for shard, made in zip(shards, results, strict=True):
+        if made is OTHER:
+            raise UnsupportedOptionError(
+                f"{work.result_path(shard)} exists, and is no result of such a job: move it away, or choose another "
+                "folder for the results."
+            )
+    return [
+        (shard, made)
+        for shard, made in zip(shards, results, strict=True)
+        if made is not None and (made.source, made.options) == (shard.identity, work.options)
+    ]
 
 
 def _each_here(

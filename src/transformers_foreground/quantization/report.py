@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import Final
 
-from transformers_foreground.quantization.figures import Bounds
+from transformers_foreground.quantization.figures import Bounds, shown
 from transformers_foreground.quantization.outcome import Outcome, Variant
 from transformers_foreground.runtime.cpu import processor, usable_cpus
+
+TITLE: Final = "# int8: "
+"""How each page begins."""
 
 
 def table(outcome: Outcome) -> str:
@@ -26,7 +30,7 @@ def _row(variant: Variant, chosen: bool) -> str:
     label = f"**{variant.label}**" if chosen else variant.label
     return (
         f"| {label} | {variant.bytes / 1e6:.1f} | {ratio} | {figures.mean_difference:.4f} | "
-        f"{figures.worst_difference:.4f} | {figures.mean_iou:.4f} | {figures.worst_iou:.4f} | "
+        f"{figures.worst_difference:.4f} | {shown(figures.mean_iou)} | {shown(figures.worst_iou)} | "
         f"{'no' if variant.unkept else 'yes'} |"
     )
 
@@ -39,7 +43,7 @@ def _truth_rows(variant: Variant) -> list[str]:
         error = "– | –" if mae is None else f"{mae[0]:.4f} | {mae[1]:.4f}"
         rows.append(
             f"| {variant.label} | {name} | {figures.images} | {truth} | {error} | {figures.mean_difference:.4f} | "
-            f"{figures.worst_iou:.4f} |"
+            f"{shown(figures.worst_iou)} |"
         )
     return rows
 
@@ -49,7 +53,7 @@ def report(model: str, outcome: Outcome, command: str, minutes: float, bounds: B
     figures = outcome.chosen.figures
     verdict = "keeps all of them" if outcome.safe else f"does not keep all of them ({'; '.join(outcome.chosen.unkept)})"
     lines = [
-        f"# int8: {model}",
+        f"{TITLE}{model}",
         "",
         f"Made by `{command}` in {minutes:.0f} minutes on {_machine()}. Do not edit.",
         "",
