@@ -285,6 +285,9 @@ def test_rows_are_named_by_their_ids(tiny: Path, caplog: pytest.LogCaptureFixtur
     assert "Row path=s3://b/1.png: Cannot read" in caplog.text
     with pytest.raises(UnsupportedOptionError, match=r"'photo'.*Set id_column to one of: id, image"):
         ArrowMapper(tiny, id_column="photo")(rows)
+    for column in ("info.key", "key.id"):
+        with pytest.raises(UnsupportedOptionError, match=f"id_column='{column}': there is no field"):
+            ArrowMapper(tiny, id_column=column)(rows)
 
 
 def test_a_batch_that_fails_is_named(tmp_path: Path) -> None:

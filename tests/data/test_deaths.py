@@ -82,6 +82,9 @@ def test_a_record_in_a_file_outlives_its_process(tmp_path: Path, protocol: str) 
     with FileRecord(store, path, resume=True) as record:  # it was killed while it wrote the file
         assert record.begin("a") == 0
     assert not store.exists(path)
+    store.pipe_file(path, b"null")  # not ours
+    with FileRecord(store, path, resume=True) as record:
+        assert record.begin("a") == 0
     FileRecord(store, path, resume=True).__enter__().begin("a")
     with FileRecord(store, path, resume=False) as record:
         assert record.begin("a") == 0

@@ -383,6 +383,9 @@ def test_a_store(shards: Path) -> None:
     assert sorted(store.find("/job/out")) == [
         f"/job/out/{name}" for name in ("_manifest.json", "b.parquet", "d.parquet", "f.parquet")
     ]
+    store.pipe("/job/odd/a [1]*?.parquet", store.cat("/job/in/d.parquet"))
+    assert map_shards("memory://job/odd", "memory://job/of-odd").totals["rows"] == 5
+    assert "/job/of-odd/a [1]*?.parquet" in store.find("/job/of-odd")
     store.pipe("/job/images/a.png", shade(7))
     assert map_shards("memory://job/images", "memory://job/of-images").totals["rows"] == 1
     store.rm("/job", recursive=True)

@@ -36,7 +36,7 @@ def feature_at(features: Mapping[str, Any], column: str) -> tuple[Any, int]:
     first, *rest = path_to(column, features)
     feature, depth = _out_of_lists(features[first], 0)
     for key in rest:
-        feature, depth = _out_of_lists(_field(feature, key, column), depth)
+        feature, depth = _out_of_lists(field_of(feature, key, column), depth)
     return feature, depth
 
 
@@ -66,10 +66,21 @@ def pixels(column: Sequence[Any], feature: Any) -> Sequence[Any]:
     return [None if value is None else np.asarray(value, feature.dtype) for value in column]
 
 
-def _field(value: Any, key: str, column: str) -> Any:
+def field_of(value: Any, key: str, column: str, option: str = "image_column") -> Any:
+    """Return a field of a mapping.
+
+    Args:
+        value: The mapping.
+        key: The field.
+        column: The `"column.field"` that asks for it, for the message.
+        option: The option that names it, for the message.
+
+    Raises:
+        UnsupportedOptionError: It has no such field, or is no mapping.
+    """
     if not isinstance(value, Mapping) or key not in value:
         fields = ", ".join(value) if isinstance(value, Mapping) else "no fields"
-        raise UnsupportedOptionError(f"image_column={column!r}: there is no field {key!r}; there are {fields}.")
+        raise UnsupportedOptionError(f"{option}={column!r}: there is no field {key!r}; there are {fields}.")
     return value[key]
 
 
@@ -91,7 +102,7 @@ def flatten(value: Any, path: Sequence[str], images: list[Any]) -> Any:
     if items is not None:
         return [flatten(item, path, images) for item in items]
     if path and value is not None:
-        return flatten(_field(value, path[0], ".".join(path)), path[1:], images)
+        return flatten(field_of(value, path[0], ".".join(path)), path[1:], images)
     if isinstance(value, (int, float, np.number)):
         raise UnsupportedOptionError(
             "The images' column has numbers in lists, which may be pixels or anything: store encoded images, or "

@@ -63,8 +63,8 @@ class FileRecord(Memory):
     def __enter__(self) -> Self:
         self._filesystem.makedirs(self._path.rpartition("/")[0], exist_ok=True)
         if self._resume:
-            with suppress(OSError, ValueError):  # there is none, or the process died while it wrote it
-                self._begun = json.loads(self._filesystem.cat_file(self._path))
+            with suppress(OSError, ValueError, TypeError):  # there is none, or the process died while it wrote it
+                self._begun = dict(json.loads(self._filesystem.cat_file(self._path)))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
-from transformers_foreground.data.columns import path_to
+from transformers_foreground.data.columns import field_of, path_to
 
 _LONGEST: Final = 200  # characters of an id
 
@@ -32,20 +32,20 @@ def row_names(
         column called "path" are shown as well.
 
     Raises:
-        UnsupportedOptionError: There is no column for the ids.
+        UnsupportedOptionError: There is no column, or no field of it, for the ids.
     """
     known: dict[str, Sequence[Any]] = {}
     if id_column is not None:
         first, *rest = path_to(id_column, columns, "id_column")
-        known[id_column] = [_follow(value, rest) for value in values_of(first)]
+        known[id_column] = [_follow(value, rest, id_column) for value in values_of(first)]
     if "path" in columns and "path" not in (id_column, image_column):
         known["path"] = [value if isinstance(value, str) else None for value in values_of("path")]
     return [_name(i, number, {key: values[i] for key, values in known.items()}) for i, number in enumerate(numbers)]
 
 
-def _follow(value: Any, path: Sequence[str]) -> Any:
+def _follow(value: Any, path: Sequence[str], column: str) -> Any:
     for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
+        value = None if value is None else field_of(value, key, column, "id_column")
     return value
 
 

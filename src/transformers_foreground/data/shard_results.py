@@ -14,6 +14,7 @@ from typing import IO, Any, Final, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from transformers_foreground import atomic_write
@@ -100,11 +101,20 @@ def whole_file(filesystem: Any, path: str) -> Iterator[IO[bytes]]:
     try:
         with filesystem.open(temporary, "wb") as file:
             yield file
-        filesystem.mv(temporary, path)
+        _move(filesystem, temporary, path)
     except BaseException:
         with suppress(OSError):  # not uploaded yet
             filesystem.rm_file(temporary)
         raise
+
+
+def _move(filesystem: Any, path: str, to: str) -> None:
+    """Move a file. What fsspec does where a store cannot rename takes `[`, `*` and `?` of names for patterns."""
+    if type(filesystem).mv is not AbstractFileSystem.mv:
+        filesystem.mv(path, to)
+        return
+    filesystem.cp_file(path, to)
+    filesystem.rm_file(path)
 
 
 def remove_leftovers(filesystem: Any, found: Iterable[str], paths: Collection[str]) -> None:
