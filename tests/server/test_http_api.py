@@ -26,9 +26,11 @@ from page_server import MODEL, png
 from PIL import Image
 
 from transformers_foreground.env import env
+from transformers_foreground.errors import ImageError
 from transformers_foreground.server.callers import names_of
 from transformers_foreground.server.decoding import Upload
 from transformers_foreground.server.http_api import api_application
+from transformers_foreground.server.progress import BusyError
 from transformers_foreground.server.service import Service
 
 photo, made = page_server.photo, page_server.made
@@ -249,16 +251,41 @@ def test_keys_beyond_ascii(made: Callable[..., Service], data: bytes) -> None:
 
 
 def test_calls_that_fill_the_memory(made: Callable[..., Service], data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    from transformers_foreground.server import upload_limits
+    from transformers_foreground.server import memory
 
     with serving(made()) as client:
         for _ in range(3):  # what was answered does not count any more
-            monkeypatch.setattr(upload_limits, "IN_MEMORY", 1000 + len(data))
+            monkeypatch.setattr(memory, "IN_MEMORY", 1000 + len(data))
             assert client.post(REMOVEBG, files={"image_file": data}).status_code == 200
-            monkeypatch.setattr(upload_limits, "IN_MEMORY", len(data))
+            monkeypatch.setattr(memory, "IN_MEMORY", len(data))
             assert client.post(REMOVEBG, files={"image_file": data}).status_code == 503
         chunks = client.post(REMOVEBG, content=iter([b"x" * 5000] * 9), headers={"Content-Type": "image/png"})
         assert chunks.status_code == 503
+
+
+def test_images_that_are_fetched_fill_the_memory_too(
+    made: Callable[..., Service], data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers_foreground.server import memory, wanted
+
+    service, seen = made(local_files_only=False, max_bytes=5000), list[int]()
+    composed, call = wanted._composed, wanted.Wanted("http://example.org/a.png")
+
+    def cut_out() -> Any:
+        return asyncio.run(wanted.cut_out(service, call))
+
+    monkeypatch.setattr(wanted, "download", lambda *_: (seen.append(service.memory.taken), data)[1])
+    monkeypatch.setattr(wanted, "_composed", lambda *args: (seen.append(service.memory.taken), composed(*args))[1])
+    assert cut_out().width == 48
+    assert seen == [5000, len(data)]  # as much as it may be, until its size is known
+    service.memory.taken = memory.IN_MEMORY - 4999
+    with pytest.raises(BusyError, match="memory"):
+        cut_out()
+    service.memory.taken = 0
+    monkeypatch.setattr(wanted, "download", lambda *_: b"no image")
+    with pytest.raises(ImageError):
+        cut_out()
+    assert service.memory.taken == 0
 
 
 def test_keys(made: Callable[..., Service], data: bytes) -> None:

@@ -47,6 +47,7 @@ from transformers_foreground.server.downloads import Downloads
 from transformers_foreground.server.fetching import Fetch, duration
 from transformers_foreground.server.guard import MAX_CALL, Guard
 from transformers_foreground.server.looks import Look
+from transformers_foreground.server.memory import Memory
 from transformers_foreground.server.progress import BusyError, Failure, Note, Settings
 from transformers_foreground.server.results import Result, clean_stem, unique_stems
 from transformers_foreground.server.service import MAX_IMAGES, Service
@@ -512,7 +513,7 @@ def _call(
         "method": "POST" if body else "GET",
         "headers": [(b"host", host.encode()), (b"accept-encoding", b"br")],
     }
-    asyncio.run(Guard(inner, names_of("127.0.0.1"), Disk(Path("/nowhere"), 1), 1000)(scope, receive, send))
+    asyncio.run(Guard(inner, names_of("127.0.0.1"), Disk(Path("/nowhere"), 1), 1000, Memory())(scope, receive, send))
     headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return sent[0]["status"], headers, b"".join(message["body"] for message in sent[1:])
 

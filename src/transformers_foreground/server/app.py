@@ -71,7 +71,7 @@ def application(service: Service, names: Names) -> Guard:
         css_paths=[_HERE / "style.css"],
         head=f"<script>{(_HERE / 'page.js').read_text(encoding='utf-8')}</script>",
     )
-    return Guard(outer, names, service.disk, service.settings.max_bytes)
+    return Guard(outer, names, service.disk, service.settings.max_bytes, service.memory)
 
 
 def _theme() -> Any:

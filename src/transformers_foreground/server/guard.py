@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from transformers_foreground.server.asgi import is_api, refuse
 from transformers_foreground.server.callers import Names, is_from_elsewhere
 from transformers_foreground.server.disk import Disk
+from transformers_foreground.server.memory import Memory
 from transformers_foreground.server.upload_limits import SmallEnough, UploadLimits
 
 MAX_CALL: Final = 300_000  # bytes of a call of the page, which names images that were uploaded before
@@ -60,14 +61,15 @@ class Guard:
         names: Host names that the server answers to.
         disk: Where uploads and results are. No other file is served by its path.
         max_bytes: Largest file of an image.
+        memory: Counts what calls of the API send.
     """
 
-    def __init__(self, app: ASGIApp, names: Names, disk: Disk, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, names: Names, disk: Disk, max_bytes: int, memory: Memory) -> None:
         self._max_api_call = 3 * max_bytes + MAX_CALL  # an image in base64, another as its background, and some words
         self._app = app
         self._names = names
         self._folder = disk.folder
-        self._limits = UploadLimits(disk)
+        self._limits = UploadLimits(disk, memory)
         self._pages: dict[tuple[tuple[bytes, bytes], ...], tuple[Message, Message]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -39,7 +39,7 @@ def api_application(service: Service, names: Names, keys: tuple[str, ...] = ()) 
     app = FastAPI(lifespan=lambda _: running(service), docs_url=None, redoc_url=None, openapi_url=None)
     add_documented_routes(app, service, keys)
     app.add_api_route("/", lambda: RedirectResponse("docs"), include_in_schema=False, response_model=None)
-    return Guard(app, names, service.disk, service.settings.max_bytes)
+    return Guard(app, names, service.disk, service.settings.max_bytes, service.memory)
 
 
 def add_documented_routes(app: FastAPI, service: Service, keys: tuple[str, ...] = ()) -> None:

@@ -15,7 +15,7 @@ from fastapi.responses import Response
 from transformers_foreground.errors import UnsupportedOptionError
 from transformers_foreground.server.fields import described, fields_of, only, text, truth, upload
 from transformers_foreground.server.service import Service
-from transformers_foreground.server.wanted import Answer, Wanted, fetch_image
+from transformers_foreground.server.wanted import Answer, Wanted
 
 _FIELDS: Final = {
     "model": "Id of a model that this server offers.",
@@ -60,7 +60,7 @@ async def _by_url(request: Request, service: Service) -> Wanted:
     options = _options(fields)
     if not (url := text(fields, "url")):
         raise UnsupportedOptionError("No image: give its address as url, or POST its file.")
-    return Wanted(await fetch_image(url, service), **options)
+    return Wanted(url, **options)
 
 
 async def _by_file(request: Request, service: Service) -> Wanted:

@@ -19,7 +19,7 @@ from transformers_foreground.errors import UnsupportedOptionError
 from transformers_foreground.server.decoding import Upload
 from transformers_foreground.server.fields import described, fields_of, length, one_of, only, text, truth, upload
 from transformers_foreground.server.service import Service
-from transformers_foreground.server.wanted import Answer, Wanted, fetch_image
+from transformers_foreground.server.wanted import Answer, Wanted
 
 _FIELDS: Final = {
     "image_file": "The image, as a file. Give this, image_file_b64 or image_url.",
@@ -72,7 +72,6 @@ async def _parse(request: Request, service: Service) -> Wanted:
 
     Raises:
         UnsupportedOptionError: A field is not supported, or has a wrong value.
-        ImageError: The image cannot be downloaded.
     """
     fields = await fields_of(request, service.settings.max_bytes)
     only(fields, _FIELDS, _REFUSED)
@@ -88,7 +87,7 @@ async def _parse(request: Request, service: Service) -> Wanted:
         kind={"jpg": "jpeg"}.get(kind, kind),
         max_pixels=_SIZES[one_of(fields, "size", tuple(_SIZES), "auto")],
         region=_region(text(fields, "roi")) if text(fields, "roi") else None,
-        image=await _image(fields, service),
+        image=_image(fields),
     )
 
 
@@ -116,13 +115,13 @@ def _answer(request: Request, made: Answer) -> Response:
     return Response(made.data, media_type=made.media_type, headers=headers)
 
 
-async def _image(fields: Mapping[str, Any], service: Service) -> Upload:
+def _image(fields: Mapping[str, Any]) -> Upload | str:
     given = [name for name in ("image_file", "image_file_b64", "image_url") if fields.get(name)]
     if len(given) != 1:
         which = f"give one of {', '.join(given)}" if given else "give image_file, image_file_b64 or image_url"
         raise UnsupportedOptionError(f"{'More than one' if given else 'No'} image: {which}.")
     if given == ["image_url"]:
-        return await fetch_image(text(fields, "image_url"), service)
+        return text(fields, "image_url")
     file = fields[given[0]]
     if given == ["image_file"] and (file := upload(fields, "image_file")):
         return file

@@ -29,6 +29,7 @@ from transformers_foreground.server.disk import Disk
 from transformers_foreground.server.fetching import OpenModels
 from transformers_foreground.server.looks import Look
 from transformers_foreground.server.masks import Key, Masks, shrunk
+from transformers_foreground.server.memory import Memory
 from transformers_foreground.server.progress import BusyError, Failure, Note, Settings
 from transformers_foreground.server.results import Result, gone, unique_stems, with_previews, write_source
 
@@ -55,6 +56,7 @@ class Service:
         choices: The models to choose from.
         disk: Limits what is in the folder.
         masks: Masks of images that were cut out.
+        memory: Counts what calls of the API send, or have fetched.
         side: Threads for work that needs no model.
         fetching: Images that are being fetched from addresses.
     """
@@ -66,6 +68,7 @@ class Service:
     _queue: Queue = field(default_factory=lambda: Queue(_WORKERS))
     _models: OpenModels = field(init=False)
     masks: Masks = field(default_factory=Masks)
+    memory: Memory = field(default_factory=Memory)
     side: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_WORKERS, "foreground-compose"))
     fetching: set[Future[Any]] = field(default_factory=set)
     _under_way: dict[asyncio.Task[Any], None] = field(default_factory=dict)

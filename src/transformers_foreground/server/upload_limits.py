@@ -15,14 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from transformers_foreground.server.asgi import refuse
 from transformers_foreground.server.disk import FULL, Disk
+from transformers_foreground.server.memory import BUSY, Memory
 from transformers_foreground.server.service import MAX_IMAGES, TOO_MANY
 
 AT_ONCE: Final = 32  # uploads
-IN_MEMORY: Final = 1_000_000_000  # bytes of calls of the API, whose images stay in memory until they are answered
 IDLE_SECONDS: Final = 30  # from one piece of an upload to the next
 SLOWEST: Final = 10_000  # bytes a second, on average, after the first `IDLE_SECONDS`
 
-_BUSY: Final = "The memory that this server has for images is full. Try again in a minute."
 _NO_UPLOAD: Final = "This is not an upload of files. Send multipart/form-data."
 
 
@@ -123,11 +122,12 @@ class UploadLimits:
 
     Attributes:
         disk: Where uploads are written.
+        memory: Counts what calls of the API send.
     """
 
     disk: Disk
+    memory: Memory
     _under_way: int = 0
-    _in_memory: int = 0
 
     async def files(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on an upload of files for the page."""
@@ -153,8 +153,8 @@ class UploadLimits:
         if self._under_way >= AT_ONCE:
             text = f"{AT_ONCE} other uploads are under way. Try again in a minute."
             await refuse(scope, receive, send, 503, text)
-        elif isinstance(check, SmallEnough) and self._in_memory + announced > IN_MEMORY:
-            await refuse(scope, receive, send, 503, _BUSY)
+        elif isinstance(check, SmallEnough) and not self.memory.has_room(announced):
+            await refuse(scope, receive, send, 503, BUSY)
         elif not await asyncio.to_thread(self.disk.make_room, announced):
             await refuse(scope, receive, send, 507, FULL)
         else:
@@ -194,8 +194,8 @@ class UploadLimits:
                 counted = received
                 if not await asyncio.to_thread(self.disk.make_room):
                     raise Refused(507, FULL)
-                if self._in_memory > IN_MEMORY:
-                    raise Refused(503, _BUSY)
+                if not self.memory.has_room():
+                    raise Refused(503, BUSY)
             check.write(message.get("body", b""))
             return message
 
@@ -228,4 +228,4 @@ class UploadLimits:
         """Count bytes on the disk, and those of API calls also in memory. A negative number gives them back."""
         self.disk.take(count)
         if isinstance(check, SmallEnough):
-            self._in_memory += count
+            self.memory.taken += count

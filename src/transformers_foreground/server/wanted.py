@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from transformers_foreground.images.sources import name_of, unreadable
 from transformers_foreground.segmenter import Foreground
 from transformers_foreground.server.decoding import Upload
 from transformers_foreground.server.fetching import on_thread
+from transformers_foreground.server.memory import BUSY, IN_MEMORY
 from transformers_foreground.server.progress import BusyError, Failure, Note
 from transformers_foreground.server.service import Service
 
@@ -40,7 +41,7 @@ class Wanted:
     """What is wanted of one image.
 
     Attributes:
-        image: The image.
+        image: The image, or its URL on the public internet.
         model: Id of a model on offer; empty for the server's own.
         background: As for `cutout`, but an image is an `Upload`.
         options: Other options of `cutout`.
@@ -53,7 +54,7 @@ class Wanted:
         longest: Shrink the result to this many pixels on the longer side.
     """
 
-    image: Upload
+    image: Upload | str
     model: str = ""
     background: Any = None
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -96,6 +97,10 @@ async def cut_out(service: Service, wanted: Wanted, has_left: Callable[[], Await
     Raises:
         ForegroundError: It cannot be done, or the caller has left.
     """
+    given = wanted.image
+    if isinstance(given, str):
+        async with _fetched(given, service) as image:
+            return await cut_out(service, replace(wanted, image=image), has_left)
     behind = wanted.background
     if isinstance(behind, Upload):
         behind = await service.decode(behind)
@@ -103,7 +108,7 @@ async def cut_out(service: Service, wanted: Wanted, has_left: Callable[[], Await
     def then(_: int, foreground: Foreground) -> Answer:
         return _composed(wanted, foreground, behind)
 
-    async with aclosing(service.run([wanted.image], then, wanted.model, wanted.dtype, wanted.edit)) as outcomes:
+    async with aclosing(service.run([given], then, wanted.model, wanted.dtype, wanted.edit)) as outcomes:
         async for outcome in outcomes:
             if isinstance(outcome, Failure):
                 raise ImageError(outcome.why)
@@ -136,6 +141,27 @@ def _composed(wanted: Wanted, foreground: Foreground, background: Any) -> Answer
         result = cutout(image, mask, background="white", **options)
     box = measures(alpha)["box"] or [0, 0, 0, 0]
     return Answer(encode(result, kind), _MEDIA[kind], result.width, result.height, tuple(box))
+
+
+@asynccontextmanager
+async def _fetched(url: str, service: Service) -> AsyncIterator[Upload]:
+    """Download an image, which counts as held in memory meanwhile.
+
+    Raises:
+        BusyError: The memory for images is full.
+        ForegroundError: As for `fetch_image`.
+    """
+    size = min(service.settings.max_bytes, IN_MEMORY // FETCHES)  # until it is there: it may be as large as that
+    if not service.memory.has_room(size):
+        raise BusyError(BUSY)
+    service.memory.taken += size
+    try:
+        image = await fetch_image(url, service)
+        service.memory.taken -= size - image.size
+        size = image.size
+        yield image
+    finally:
+        service.memory.taken -= size
 
 
 async def fetch_image(url: str, service: Service) -> Upload:
