@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from PIL import Image
 
 from transformers_foreground.errors import ForegroundError
 from transformers_foreground.segmenter import Segmenter
-from transformers_foreground.server import masks
+from transformers_foreground.server import downloads, masks
 from transformers_foreground.server.decoding import Upload
 from transformers_foreground.server.downloads import Downloads
 from transformers_foreground.server.looks import Look
@@ -59,6 +60,30 @@ def test_another_look_runs_no_model(made: Callable[..., Service], photo: Upload,
     assert [image.size for image in whole] == [(48, 32), whole[1].size, (24, 24)]
     assert whole[1].width < 40
     assert whole[2].format == "WEBP"
+
+
+def test_a_zip_waits_while_the_server_is_busy(
+    made: Callable[..., Service], photo: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "_PAUSE", 0.01)
+
+    async def scenario() -> list[bytes]:
+        service = made(queue=1)
+        results: Any = [o async for o in service.remove([photo] * 2) if not isinstance(o, Note)]
+        other = service.remove([photo])
+        await anext(other)  # it has the only place
+
+        async def pieces() -> list[bytes]:
+            return [piece async for piece in Downloads(service)._zipped(results, Look())]
+
+        zipped = asyncio.create_task(pieces())
+        await asyncio.sleep(0.1)
+        assert not zipped.done()
+        await other.aclose()
+        return await zipped
+
+    with zipfile.ZipFile(io.BytesIO(b"".join(asyncio.run(scenario())))) as archive:
+        assert archive.namelist() == ["photo.cutout.png", "photo-2.cutout.png"]
 
 
 def test_jpeg_is_white_where_it_would_be_transparent(made: Callable[..., Service], photo: Upload) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import zipfile
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote
@@ -22,6 +24,7 @@ from transformers_foreground.server.wanted import Answer, Wanted, cut_out
 
 ARCHIVE: Final = "cutouts.zip"
 _MOST: Final = 5000  # links that work; above that the oldest are dropped
+_PAUSE: Final = 0.5  # seconds after which a busy server is asked again
 _GONE: Final = "This link is old, or the image has left the server. Give the image again."
 
 
@@ -93,6 +96,13 @@ class Downloads:
         )
         return await cut_out(self.service, wanted, has_left)
 
+    async def _in_turn(self, result: Result, look: Look) -> Answer:
+        """Do `full_size`; while the server does as much as it can at once, wait."""
+        while True:
+            with suppress(BusyError):
+                return await self.full_size(result, look)
+            await asyncio.sleep(_PAUSE)
+
     async def _zipped(self, results: Sequence[Result], look: Look) -> AsyncIterator[bytes]:
         """Make a zip while it is sent. The images are compressed already, so they are only stored."""
         pipe, failed = _Pipe(), []
@@ -100,7 +110,7 @@ class Downloads:
         with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as zipped:  # type: ignore[call-overload]
             for result in results:
                 try:
-                    answer = await self.full_size(result, look)
+                    answer = await self._in_turn(result, look)
                     zipped.writestr(result.file_name(look), answer.data)
                 except ForegroundError as error:
                     failed.append(f"{result.name}: {error}\n")
