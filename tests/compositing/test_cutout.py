@@ -160,6 +160,15 @@ class TestCutout:
         assert cutout(image, mask, crop=True, pad="10%") == share
         assert cutout(image, mask, crop=True, pad="7").size == (result.width + 14, result.height + 14)
 
+    def test_room_on_each_side(self, image: Any, mask: Any) -> None:
+        result = cutout(image, mask, crop=True)
+        room = cutout(image, mask, crop=True, pad=(1, 2, "30", 0.0))
+        assert room.size == (result.width + 2, result.height + 31)
+        inside = room.crop((0, 1, result.width, 1 + result.height))
+        np.testing.assert_array_equal(np.asarray(inside), np.asarray(result))
+        square = cutout(image, mask, crop=True, pad=[1, 2, 30, 0], square=True)
+        assert square.width == square.height == max(room.size)
+
     def test_room_beyond_the_border_is_empty(self, image: Any, mask: Any) -> None:
         result = cutout(image, mask, pad=40)
         assert result.size == (240, 240)
@@ -216,6 +225,9 @@ class TestCutout:
             ({"pad": -1}, "pad=-1"),
             ({"pad": 9.5}, "pad=9.5"),
             ({"pad": True}, "pad=True"),
+            ({"pad": (1, 2)}, r"pad=\(1, 2\)"),
+            ({"pad": (1, 2, 3, (4, 4, 4, 4))}, r"pad=\(1, 2, 3, "),
+            ({"pad": (1, 2, 3, -4)}, "pad=-4"),
             ({"pad": "1.5"}, r"pad='1\.5': use pixels \(12\), or a share"),
             ({"pad": "501%"}, "pad='501%'"),
             ({"max_size": 0}, "max_size=0"),

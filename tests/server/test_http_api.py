@@ -116,6 +116,8 @@ def test_the_ways_to_send_an_image(client: httpx.Client, data: bytes) -> None:
         ({"roi": "0px 0px 10px 50%", "crop": "true", "format": "png"}, "PNG", "RGBA", (10, 16)),
         ({"roi": "0px 0px 10px 50%", "crop": "true", "crop_margin": "5px", "format": "png"}, "PNG", "RGBA", (20, 26)),
         ({"roi": "0 0 10 10", "crop": "true", "crop_margin": "50%", "format": "png"}, "PNG", "RGBA", (20, 20)),
+        ({"roi": "0 0 10 10", "crop": "true", "crop_margin": "1px 20%", "format": "png"}, "PNG", "RGBA", (14, 12)),
+        ({"roi": "0 0 10 10", "crop": "true", "crop_margin": "1 2 3 50%", "format": "png"}, "PNG", "RGBA", (17, 14)),
         ({"crop_margin": "5px", "format": "png"}, "PNG", "RGBA", (48, 32)),
         ({"add_shadow": "true", "format": "png"}, "PNG", "RGBA", (48, 32)),
     ],
@@ -158,7 +160,7 @@ WRONG = [
     ({"size": "huge"}, b"", "invalid_parameter", "size='huge'"),
     ({"crop": "maybe"}, b"", "invalid_parameter", "use true or false"),
     ({"crop": "true", "crop_margin": "10em"}, b"", "invalid_parameter", "crop_margin"),
-    ({"crop": "true", "crop_margin": "10 20"}, b"", "invalid_parameter", "crop_margin"),
+    ({"crop": "true", "crop_margin": "10 20 30"}, b"", "invalid_parameter", "crop_margin"),
     ({"crop": "true", "crop_margin": "501px"}, b"", "invalid_parameter", "crop_margin"),
     ({"roi": "0 0 10"}, b"", "invalid_parameter", "x1 y1 x2 y2"),
     ({"roi": "0 0 10 10 x" + " 0" * 500_000}, b"", "invalid_parameter", "roi: 'x 0 0"),  # not looked at word by word

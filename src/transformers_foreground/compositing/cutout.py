@@ -13,7 +13,7 @@ from PIL import Image
 
 from transformers_foreground.compositing import backgrounds as composition
 from transformers_foreground.compositing import foreground_colors
-from transformers_foreground.compositing.frame import Frame
+from transformers_foreground.compositing.frame import Frame, Room
 from transformers_foreground.compositing.mask_edits import MaskEdits
 from transformers_foreground.compositing.mask_input import read_mask
 from transformers_foreground.errors import UnsupportedOptionError
@@ -46,7 +46,7 @@ def cutout(
     background: Any = None,
     decontaminate: bool = True,
     crop: bool = False,
-    pad: int | float | str = 0,
+    pad: int | float | str | Sequence[int | float | str] = 0,
     square: bool = False,
     shadow: bool = False,
     max_size: int | None = None,
@@ -75,7 +75,8 @@ def cutout(
             See `foreground_colors.decontaminate`.
         crop: Crop to what is visible.
         pad: Room to add on each side: pixels (12, `"12"`), or a share (0.1, `"10%"`) of the longer side (of the
-            object's, if cropped). Beyond the image's border there is nothing, or the new background.
+            object's, if cropped); or four of these: top, right, bottom, left. Beyond the image's border there is
+            nothing, or the new background.
         shadow: Lay a soft shadow below the object.
         square: Make the result a square, with the object in its middle: room is added on two sides, after `pad`.
         max_size: Shrink to this many pixels at the longer side, before room is added.
@@ -127,15 +128,17 @@ def cutout(
     return result
 
 
-def pad_of(pad: int | float | str) -> int | float:
-    """Read the room to add on each side: pixels (12, `"12"`), or a share of the longer side (0.1, `"10%"`).
+def pad_of(pad: int | float | str | Sequence[int | float | str]) -> Room:
+    """Read the room to add: pixels (12, `"12"`), or a share of the longer side (0.1, `"10%"`); or four of these.
 
     Returns:
-        Pixels as an int, or a share as a float.
+        Pixels as an int, or a share as a float; or four of these for top, right, bottom and left.
 
     Raises:
         UnsupportedOptionError: It is neither, or beyond 10,000 pixels or five times the side.
     """
+    if isinstance(pad, (tuple, list)) and len(pad) == 4 and not any(isinstance(side, (tuple, list)) for side in pad):
+        return cast("Room", tuple(pad_of(side) for side in pad))
     room: Any = pad
     if isinstance(pad, str):
         match = re.fullmatch(r"(\d{1,9})|(\d{1,9}\.?\d*|\.\d+) ?%", pad.strip(), re.ASCII)

@@ -12,6 +12,7 @@ from transformers_foreground.errors import ImageError
 from transformers_foreground.images.decode import MAX_PIXELS
 
 Pixels = NDArray[np.uint8]
+Room = int | float | tuple[int | float, int | float, int | float, int | float]
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Frame:
 
     @classmethod
     def of(
-        cls, alpha: Pixels, *, crop: bool = False, pad: int | float = 0, square: bool = False, shadow: bool = False
+        cls, alpha: Pixels, *, crop: bool = False, pad: Room = 0, square: bool = False, shadow: bool = False
     ) -> Frame:
         """Find the frame of a mask, uint8, (H, W); the options are those of `cutout`."""
         box = slice(0, alpha.shape[0]), slice(0, alpha.shape[1])
@@ -36,9 +37,14 @@ class Frame:
             box = backgrounds.box_of(alpha, backgrounds.shadow_of(alpha) if shadow else None)
         sizes = [side.stop - side.start for side in box]
         longer = max(sizes)
-        room = round(pad * longer) if isinstance(pad, float) else pad
-        missing = [longer - size if square else 0 for size in sizes]
-        rows, columns = ((room + less // 2, room + less - less // 2) for less in missing)
+        sides = pad if isinstance(pad, tuple) else (pad,) * 4
+        top, right, bottom, left = (round(side * longer) if isinstance(side, float) else side for side in sides)
+        wanted = [sizes[0] + top + bottom, sizes[1] + left + right]
+        missing = [max(wanted) - size if square else 0 for size in wanted]
+        rows, columns = (
+            (before + less // 2, after + less - less // 2)
+            for (before, after), less in zip(((top, bottom), (left, right)), missing, strict=True)
+        )
         return cls(box, (rows, columns))
 
     def check(self, name: str) -> None:

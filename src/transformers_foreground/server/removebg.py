@@ -32,7 +32,8 @@ _FIELDS: Final = {
     "bg_color": "Colour of the background: a name, or hexadecimal with or without #.",
     "bg_image_file": "Background image, as a file.",
     "crop": "true: crop to the foreground.",
-    "crop_margin": "With crop: room around the foreground, in pixels (30px) or percent of its longer side (10%).",
+    "crop_margin": "With crop: room around the foreground, in pixels (30px) or percent of its longer side (10%). "
+    "One value for all sides; two: top and bottom, left and right; four: top, right, bottom, left.",
     "roi": "The box that may hold foreground: x1 y1 x2 y2, in pixels or percent (0% 0% 100% 100%).",
     "add_shadow": "true: add a soft shadow below the foreground.",
 }
@@ -147,11 +148,16 @@ def _background(fields: Mapping[str, Any]) -> Any:
     return colour
 
 
-def _margin(margin: str) -> int | float:
-    number, percent = length(margin, "crop_margin")
-    if not percent and number > 500:
+def _margin(margin: str) -> list[int | float]:
+    sides = [length(word, "crop_margin") for word in margin.split(maxsplit=4)]
+    if len(sides) not in (1, 2, 4):
+        raise UnsupportedOptionError(
+            f"crop_margin={margin[:40]!r}: use one value; two: top and bottom, left and right; or four: top, right, "
+            "bottom, left."
+        )
+    if any(not percent and number > 500 for number, percent in sides):
         raise UnsupportedOptionError(f"crop_margin={margin[:40]!r}: at most 500px or 100%.")
-    return number / 100 if percent else round(number)
+    return [number / 100 if percent else round(number) for number, percent in sides * (4 // len(sides))]
 
 
 def _region(roi: str) -> Callable[[int, int], tuple[int, int, int, int]]:
