@@ -14,6 +14,7 @@ from PIL import Image, ImageFile
 
 from transformers_foreground.errors import ImageError
 from transformers_foreground.extras import install
+from transformers_foreground.images import psd
 from transformers_foreground.images.containers import ContainerError, essential
 from transformers_foreground.images.formats import FORMATS, is_heif, load_plugin
 from transformers_foreground.images.sources import unreadable
@@ -22,6 +23,7 @@ from transformers_foreground.images.tiff_samples import read_samples
 
 _TIFF: Final = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
+_PSD: Final = b"8BPS"
 _ORIENTATION: Final = 274
 _ICO: Final = b"\x00\x00\x01\x00"
 _ICON_SIDE: Final = 1024
@@ -105,8 +107,12 @@ def open_image(stream: IO[bytes], limits: Limits, *, frames: bool = False) -> Im
             _check_exif(stream.read(), name)
         elif head[:2] in (b"P1", b"P2", b"P3") and stream.read().count(b"#") > _MAX_COMMENTS:
             raise unreadable(name, f"it has more than {_MAX_COMMENTS} comments; convert it to PNG first")
+        elif head.startswith(_PSD) and max(psd.size_of(head.ljust(26, b"\0"))) > psd.MAX_SIDE:
+            raise unreadable(name, f"a PSD file has at most {psd.MAX_SIDE} pixels a side")
         image = _open(stream, head, name)
         limits.check(*image.size)
+        if image.format == "PSD":
+            psd.correct_channels(image, stream)
         if profile:
             image.info["icc_profile"] = profile
     except (ContainerError, TiffError) as error:
