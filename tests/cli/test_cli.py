@@ -131,7 +131,7 @@ def test_folder_is_mirrored(photo: Path) -> None:
     made = sorted(p.as_posix() for p in Path("out").rglob("*") if p.is_file())
     assert made == ["out/a.cutout.png", "out/deep/er/b.cutout.png"]
     assert result.stderr.splitlines() == [
-        "Left out 2: no images: in/notes.txt; results of this command: in/a.mask.png",
+        "Left out 2: not an image: in/notes.txt; results of this command: in/a.mask.png",
         "in/a.png → out/a.cutout.png",
         "in/deep/er/b.PNG → out/deep/er/b.cutout.png",
     ]

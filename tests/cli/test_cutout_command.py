@@ -76,11 +76,12 @@ class TestResults:
         assert run("photo.png", "--max-size", "24", "-f").exit_code == 0
         assert opened("photo.cutout.png").size == (24, 16)
 
+    @pytest.mark.parametrize("threshold", ["0.5", "50%"])
     @pytest.mark.parametrize("mask_only", [False, True])
-    def test_masks_are_edited(self, photo: Path, mask_only: bool) -> None:
+    def test_masks_are_edited(self, photo: Path, mask_only: bool, threshold: str) -> None:
         extra = ["--mask-only", "-o", "result.png"] if mask_only else ["--square", "-o", "result.png"]
         done = run(
-            "photo.png", "--threshold", "0.5", "--keep", "5%", "--fill-holes", "--roi", "0,0,10,8", "--json", *extra
+            "photo.png", "--threshold", threshold, "--keep", "5%", "--fill-holes", "--roi", "0,0,10,8", "--json", *extra
         )
         assert json.loads(done.stdout)["box"] == [0, 0, 10, 8]
         result = opened("result.png")
@@ -124,6 +125,7 @@ class TestResults:
             (["--roi", f"0,0,9,{'9' * 5000}"], "roi='0,0,9,999"),
             (["--mask-only", "--crop"], "--mask-only writes the mask alone, and has no use for --crop"),
             (["--threshold", "2"], "threshold=2.0: use a share between 0 and 1"),
+            (["--threshold", "half"], "'half': use a share, such as 0.5 or 50%"),
             (["--keep", "most"], "keep='most': use 'largest'"),
             (["--roi", "1,2,3"], "roi='1,2,3': use x,y,width,height"),
             (["--resume", "--force"], "Use one of them"),

@@ -77,7 +77,7 @@ def test_what_is_no_image_is_named(name: str, data: bytes, photo: Path) -> None:
     result = run("in", "-o", "out")
     assert result.exit_code == 0
     assert result.stderr.splitlines() == [
-        f"Left out 1: no images: in/{name}",
+        f"Left out 1: not an image: in/{name}",
         "in/photo.png → out/photo.cutout.png",
     ]
     assert "Left out" not in run("in", "-o", "out", "-f", "-q").stderr
@@ -132,7 +132,7 @@ def test_only_what_is_no_image(here: Path) -> None:
     Path("in/a.txt").write_text("text")
     result = run("in")
     assert result.exit_code == 2
-    assert "No images in in. Left out 1: no images: in/a.txt." in " ".join(result.stderr.replace("│", " ").split())
+    assert "No images in in. Left out 1: not an image: in/a.txt." in " ".join(result.stderr.replace("│", " ").split())
 
 
 class TestResults:

@@ -129,6 +129,14 @@ def test_fields(
     assert (image.format, image.mode, image.size) == (format, mode, size)
 
 
+def test_fields_that_ask_for_nothing(client: httpx.Client, data: bytes) -> None:
+    """Clients of remove.bg that fill in every field send these."""
+    fields = {"type": "auto", "type_level": "none", "scale": "original", "position": "original", "bg_image_url": ""}
+    fields |= {"semitransparency": "true", "shadow_type": "none", "bg_color": "", "roi": "", "image_url": ""}
+    image = image_of(client.post(REMOVEBG, files={"image_file": data}, data=fields))
+    assert image.tobytes() == image_of(client.post(REMOVEBG, files={"image_file": data})).tobytes()
+
+
 def test_backgrounds(client: httpx.Client, data: bytes) -> None:
     def right(**options: Any) -> Any:
         answer = client.post(REMOVEBG, data={"format": "png", **options.pop("data", {})}, **options)
@@ -340,7 +348,7 @@ def test_what_rembg_clients_send(client: httpx.Client, data: bytes) -> None:
 @pytest.mark.parametrize(
     ("fields", "title"),
     [
-        ({"model": "u2net"}, "not on offer"),
+        ({"model": "u2net"}, "Did you mean xuebinqin/u2net?"),
         ({"bgc": "red"}, "red,green,blue"),
         ({"bgc": "1,2,300"}, "red,green,blue"),
         ({"bgc": "1,2,3,128"}, "opaque"),

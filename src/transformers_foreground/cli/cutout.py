@@ -29,6 +29,7 @@ from transformers_foreground.cli.options import (
     RevisionOption,
     YesOption,
     chosen_model,
+    share,
 )
 from transformers_foreground.cli.places import Files
 from transformers_foreground.cli.planning import STDIO, Job, check_standard_output, kind_for, plan
@@ -59,7 +60,8 @@ def cutout(
         RESULT("--decontaminate/--no-decontaminate", help="Take the old background out of the colours of soft edges."),
     ] = True,
     threshold: Annotated[
-        float | None, MASK(metavar="SHARE", help="Make the mask hard: opaque from this alpha on (0.5).")
+        float | None,
+        MASK(metavar="SHARE", parser=share, help="Make the mask hard: opaque from this alpha on (0.5 or 50%)."),
     ] = None,
     keep: Annotated[
         str | None,
@@ -95,7 +97,7 @@ def cutout(
         int, MANY("--jobs", "-j", min=1, max=64, help="Threads that read and write, beside the model's.")
     ] = 2,
     contact_sheet: Annotated[
-        Path | None, MANY(metavar="FILE", help="Also write one image that shows all images and results.")
+        Path | None, MANY(metavar="FILE", help="Also write one image that shows this run's images and results.")
     ] = None,
     review: Annotated[
         int, MANY(min=0, metavar="N", help="At the end, list the N results that the model doubts most.")

@@ -70,7 +70,7 @@ def _classify(entry: os.DirEntry[str], path: Path, listing: Listing, folders: li
         elif named_so or _looks_like_an_image(path, status.st_size, status.st_mtime_ns):
             listing.images.append(path)
         else:
-            listing.left_out.append((path, "no images"))
+            listing.left_out.append((path, "not an image"))
     except OSError as error:
         why = "a link to a file that is not there" if path.is_symlink() else f"it cannot be read ({error.strerror})"
         listing.unreadable.append((path, why))

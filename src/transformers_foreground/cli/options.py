@@ -118,6 +118,14 @@ def _formats() -> list[str]:
     return list(KINDS)
 
 
+def share(text: str) -> float:
+    """Read a share: 0.5, or 50%."""
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}: use a share, such as 0.5 or 50%.") from None
+
+
 RESULT = partial(typer.Option, rich_help_panel="The result")
 MASK = partial(typer.Option, rich_help_panel="The mask")
 MANY = partial(typer.Option, rich_help_panel="Many images")

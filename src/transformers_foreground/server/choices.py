@@ -14,7 +14,7 @@ from transformers_foreground.env import env
 from transformers_foreground.errors import ForegroundError, UnsupportedOptionError
 from transformers_foreground.hub.dtypes import CHECKED, SUFFIXES, file_name
 from transformers_foreground.hub.known_models import KnownModel, known_model, known_models
-from transformers_foreground.hub.repository import Repo
+from transformers_foreground.hub.repository import Repo, meant
 
 AUTO = "auto"
 _TITLES: Final = {
@@ -93,7 +93,9 @@ def choice_of(choices: Sequence[Choice], model: str, dtype: str) -> Choice:
     """
     choice = next((choice for choice in choices if choice.id == model), None)
     if choice is None:
-        raise UnsupportedOptionError(f"Model {model!r} is not on offer. Use {', '.join(c.id for c in choices)}.")
+        raise UnsupportedOptionError(
+            f"Model {model!r} is not on offer. {meant(model)}Use {', '.join(c.id for c in choices)}."
+        )
     if dtype not in choice.dtypes:
         raise UnsupportedOptionError(f"{model} is not on offer as {dtype!r}. Use {', '.join(choice.dtypes)}.")
     return choice

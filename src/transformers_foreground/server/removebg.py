@@ -46,6 +46,11 @@ _REFUSED: Final = {
     "semitransparency": "soft edges are always kept",
     **dict.fromkeys(("shadow_type", "shadow_opacity"), "there is one kind of shadow, add_shadow"),
 }
+# What clients send that fill in every field: it asks for nothing.
+_DEFAULTS: Final = {
+    **{"type": "auto", "type_level": "none", "scale": "original", "position": "original"},
+    **{"semitransparency": "true", "shadow_type": "none"},
+}
 _SIZES: Final = {
     **dict.fromkeys(("auto", "full"), None),
     **dict.fromkeys(("preview", "small", "regular"), 0.25e6),
@@ -74,7 +79,8 @@ async def _parse(request: Request, service: Service) -> Wanted:
     Raises:
         UnsupportedOptionError: A field is not supported, or has a wrong value.
     """
-    fields = await fields_of(request, service.settings.max_bytes)
+    given = await fields_of(request, service.settings.max_bytes)
+    fields = {name: value for name, value in given.items() if value not in ("", _DEFAULTS.get(name))}
     only(fields, _FIELDS, _REFUSED)
     crop = truth(fields, "crop")
     options: dict[str, Any] = {"crop": crop, "shadow": truth(fields, "add_shadow")}
