@@ -195,6 +195,17 @@ def test_map_gives_an_empty_dataset_its_columns(tiny: Path) -> None:
     assert shades(row["mask"] for row in mapper.map(rows.to_iterable_dataset())) == near([60, 90])
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_map_takes_all_splits(tiny: Path, streaming: bool) -> None:
+    splits = {"train": table(shade(60)), "test": table(shade(90))}
+    rows: Any = datasets.DatasetDict(splits)
+    if streaming:
+        rows = datasets.IterableDatasetDict({name: split.to_iterable_dataset() for name, split in splits.items()})
+    result = ForegroundMapper().map(rows)
+    assert type(result) is type(rows)
+    assert [shades(row["mask"] for row in result[name]) for name in splits] == [near([60]), near([90])]
+
+
 def test_columns_to_remove_that_do_not_exist_are_an_error(tiny: Path) -> None:
     mapper = ForegroundMapper()
     rows = table(shade(60), note=["a"])

@@ -99,7 +99,7 @@ class ForegroundMapper(ColumnMapper):
         the result has the same format.
 
         Args:
-            dataset: A `datasets.Dataset` or `IterableDataset`.
+            dataset: A `datasets.Dataset` or `IterableDataset`, or a `DatasetDict` of these, as `load_dataset` returns.
             batch_size: Rows in each call.
             options: Others of the dataset's `map`, such as num_proc, remove_columns and with_indices.
 
@@ -109,6 +109,9 @@ class ForegroundMapper(ColumnMapper):
         Raises:
             UnsupportedOptionError: There is no such column.
         """
+        if isinstance(dataset, dict):  # DatasetDict, IterableDatasetDict
+            splits = {name: self.map(split, batch_size=batch_size, **options) for name, split in dataset.items()}
+            return type(dataset)(splits)
         removed = options.get("remove_columns") or ()
         features = None if dataset.features is None else self.features(dataset.features, removed)
         if isinstance(dataset, datasets.Dataset):
