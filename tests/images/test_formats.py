@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
-from transformers_foreground.errors import ImageError
+from transformers_foreground.errors import ImageError, UnsupportedOptionError
 from transformers_foreground.images.decode import decode
-from transformers_foreground.images.formats import FORMATS, PILLOW_NAMES, SUFFIXES, is_image
+from transformers_foreground.images.encode import check
+from transformers_foreground.images.formats import FORMATS, SUFFIXES, is_image
 
 RGB = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8))
 WRITABLE = {"JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "JPEG2000", "ICO", "PPM", "PCX", "TGA"}
@@ -35,7 +37,7 @@ def test_wanted_formats_are_read_from_their_bytes(kind):
 def test_suffixes_are_those_of_these_formats_alone():
     assert {".jpg", ".jfif", ".mpo", ".heic", ".tif", ".pgm", ".jp2", ".avif"} <= SUFFIXES
     assert not {".eps", ".wmf", ".svg", ".dng", ".fpx", ".pdf"} & SUFFIXES
-    assert WRITABLE < set(FORMATS) < PILLOW_NAMES
+    assert set(FORMATS) > WRITABLE
 
 
 def test_what_is_no_image():
@@ -111,3 +113,11 @@ def test_the_size_is_checked_again_after_decoding(monkeypatch):
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
     with pytest.raises(ImageError, match="9000x9000 pixels exceed the limit"):
         decode(encoded(RGB, "PNG"), max_pixels=1000)
+
+
+def test_a_pillow_that_knows_no_avif_is_refused_without_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(features.modules, "avif", raising=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UnsupportedOptionError, match=r"writes no AVIF: pip install -U pillow"):
+            check("avif")

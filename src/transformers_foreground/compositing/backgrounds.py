@@ -22,10 +22,10 @@ Pixels = NDArray[np.uint8]
 _BLUR_SIZE: Final = 512  # a blurred image has no detail that a small one could not show
 _BLUR: Final = 0.02  # standard deviation, of the longer side
 _SHADOW_BLUR: Final = 0.012  # standard deviation, of the longer side
-_SHADOW_BELOW: Final = 0.024  # of the longer side: as far as the blur reaches up, so that nothing shines above
+_SHADOW_BELOW: Final = 0.024  # of the longer side: as far as the blur spreads, so that no shadow shows above the object
 _SHADOW_ALPHA: Final = 0.4
-VISIBLE: Final = 13  # of 255, 5 %: fainter specks of a mask do not count for the crop
-_SHADOWED: Final = 2  # of 255: where a shadow ends, for the eye
+VISIBLE: Final = 13  # of 255, 5 %: what is fainter neither counts for the crop nor joins parts of a mask
+_SHADOWED: Final = 2  # of 255: what is fainter of a shadow, nobody sees
 
 
 def background_for(choice: Any, rgb: Pixels, mask: Pixels) -> Pixels:

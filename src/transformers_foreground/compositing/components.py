@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
@@ -10,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from transformers_foreground.compositing.backgrounds import VISIBLE
+from transformers_foreground.compositing.region import pixels_or_share
 from transformers_foreground.errors import UnsupportedOptionError
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Keep = Literal["largest"] | float
 
-_VISIBLE: Final = 13  # of 255, 5 %: fainter pixels join nothing
 _HALF: Final = 128
 _RIM: Final = 0.004  # of the longer side: how wide the soft rim of a hole is at most
 
@@ -31,8 +31,7 @@ def keep_of(keep: str | float) -> Keep:
     if keep == "largest":
         return "largest"
     if isinstance(keep, str):
-        match = re.fullmatch(r"(\d+\.?\d*|\.\d+) ?%", keep.strip(), re.ASCII)
-        share = float(match[1]) / 100 if match else None
+        share = pixels_or_share(keep) if "%" in keep else None
     if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
         raise UnsupportedOptionError(
             f"keep={keep!r}: use 'largest', or the least size of a part as a share of the largest one's (5%)."
@@ -50,13 +49,11 @@ def keep_parts(mask: Pixels, keep: Keep) -> Pixels:
     Returns:
         uint8, (H, W): 0 where a part was dropped, and where what is fainter hangs on none that is kept.
     """
-    parts = _runs(mask >= _VISIBLE, diagonal=True)
+    parts = _runs(mask >= VISIBLE, diagonal=True)
     if not len(parts.labels):
         return mask
     sizes = np.bincount(parts.labels, parts.lengths)
-    kept = sizes == sizes.max() if keep == "largest" else sizes >= keep * sizes.max()
-    if keep == "largest":
-        kept[kept.argmax() + 1 :] = False
+    kept = np.arange(len(sizes)) == sizes.argmax() if keep == "largest" else sizes >= keep * sizes.max()
     dropped = parts.painted(~kept[parts.labels])
     haze = _runs((mask > 0) & ~dropped, diagonal=True)
     seen = parts.painted(kept[parts.labels])

@@ -23,7 +23,7 @@ _FONTS: Final = (
     *("Arial Unicode.ttf", "PingFang.ttc"),  # macOS
     *("segoeui.ttf", "msyh.ttc", "YuGothM.ttc", "malgun.ttf"),  # Windows
 )
-"""Where they are installed, for what Pillow's own font lacks: it has English letters, and hardly any others."""
+"""Tried in this order, where installed, for names that Pillow's own font, with its English letters, cannot write."""
 
 
 def checkerboard(width: int, height: int) -> Image.Image:
@@ -37,13 +37,13 @@ def cell(photo: Image.Image, result: Image.Image) -> Image.Image:
     """Return an image above what was made of it, mode "RGB", each fitted into a square of `SIDE` pixels.
 
     Args:
-        photo: Any mode that converts to "RGBA". Not changed.
+        photo: Mode "L", "LA", "RGB" or "RGBA". Not changed.
         result: As `photo`: a cut-out, or a mask.
     """
     both = Image.new("RGB", (SIDE, 2 * SIDE), "white")
     for row, image in enumerate((photo, result)):
-        small = image.convert("RGBA") if max(image.size) < 4 * SIDE else image.reduce(max(image.size) // (2 * SIDE))
-        small = small.convert("RGBA")
+        small = image if max(image.size) < 4 * SIDE else image.reduce(max(image.size) // (2 * SIDE))
+        small = small.convert("RGBA")  # a copy
         small.thumbnail((SIDE - 2 * _EDGE, SIDE - 2 * _EDGE), Image.Resampling.LANCZOS)
         flat = Image.alpha_composite(checkerboard(*small.size), small).convert("RGB")
         both.paste(flat, ((SIDE - flat.width) // 2, row * SIDE + (SIDE - flat.height) // 2))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, cast
@@ -11,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from transformers_foreground.compositing import backgrounds as composition
-from transformers_foreground.compositing import foreground_colors
+from transformers_foreground.compositing import backgrounds, foreground_colors
 from transformers_foreground.compositing.frame import Frame, Room
 from transformers_foreground.compositing.mask_edits import MaskEdits
 from transformers_foreground.compositing.mask_input import read_mask
+from transformers_foreground.compositing.region import pixels_or_share
 from transformers_foreground.errors import UnsupportedOptionError
 from transformers_foreground.images.alpha import put_alpha
 from transformers_foreground.images.boxes import shrunk
@@ -28,7 +27,7 @@ P = ParamSpec("P")
 
 
 def _with_known_options(function: Callable[P, Image.Image]) -> Callable[P, Image.Image]:
-    """Name the options in the error for one that there is not."""
+    """Refuse an option that the function does not have with an error that lists those it has."""
 
     @wraps(function)
     def checked(*args: P.args, **options: P.kwargs) -> Image.Image:
@@ -141,8 +140,7 @@ def pad_of(pad: int | float | str | Sequence[int | float | str]) -> Room:
         return cast("Room", tuple(pad_of(side) for side in pad))
     room: Any = pad
     if isinstance(pad, str):
-        match = re.fullmatch(r"(\d{1,9})|(\d{1,9}\.?\d*|\.\d+) ?%", pad.strip(), re.ASCII)
-        room = match and (int(match[1]) if match[1] else float(match[2]) / 100)
+        room = pixels_or_share(pad)
     known = isinstance(room, (int, float)) and not isinstance(room, bool)
     if not known or not 0 <= room <= (5.0 if isinstance(room, float) else 10_000):
         raise UnsupportedOptionError(
@@ -162,12 +160,12 @@ def _composed(
     rgb: Pixels, colours: Pixels, alpha: Pixels, background: Any, shadow: bool, keep_hidden: bool
 ) -> Image.Image:
     """Lay the object over its shadow, and both over the background, where there are such."""
-    shade = composition.shadow_of(alpha) if shadow else None
+    shade = backgrounds.shadow_of(alpha) if shadow else None
     if background is not None:
-        behind = composition.background_for(background, rgb, alpha)
+        behind = backgrounds.background_for(background, rgb, alpha)
         if shade is not None:
-            behind = composition.over(np.zeros_like(colours), shade, behind)
-        return Image.fromarray(composition.over(colours, alpha, behind))
+            behind = backgrounds.over(np.zeros_like(colours), shade, behind)
+        return Image.fromarray(backgrounds.over(colours, alpha, behind))
     if shade is not None:  # black below straight colours: theirs is the share that alpha has of the whole
         whole = alpha + ((255 - alpha.astype(np.uint16)) * shade + 127) // 255
         share = alpha.astype(np.float32) / np.maximum(whole, 1)

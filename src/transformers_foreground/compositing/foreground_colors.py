@@ -209,9 +209,8 @@ def _grown(band: Mask) -> Mask:
 
 
 def _halved(band: Mask) -> Mask:
-    """Join two by two pixels: true where any of them is."""
+    """Halve the size: true where any of two by two pixels is."""
     height, width = band.shape
-    padded = np.zeros((height + height % 2, width + width % 2), np.bool_)
-    padded[:height, :width] = band
+    padded = np.pad(band, ((0, height % 2), (0, width % 2)))
     blocks = padded.reshape(padded.shape[0] // 2, 2, padded.shape[1] // 2, 2)
     return np.asarray(blocks.any(axis=(1, 3)))

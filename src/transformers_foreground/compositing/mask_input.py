@@ -11,6 +11,7 @@ from PIL import Image
 
 from transformers_foreground.errors import ImageError
 from transformers_foreground.images.alpha import MaskImage
+from transformers_foreground.images.arrays import is_tensor
 from transformers_foreground.images.capture import capture
 from transformers_foreground.images.decode import DecodedImage, decode
 from transformers_foreground.images.sources import file_of
@@ -24,7 +25,7 @@ def read_mask(mask: Any, image: DecodedImage) -> NDArray[np.uint8]:
 
     Args:
         mask: See `cutout`. Gray, in the alpha channel, or with a palette. One that holds only 0 and 1 (8 or 16 bits,
-            or with a palette) is taken for 0 and 255, unless it is a pipeline's own: then it is all but empty.
+            or with a palette) is taken for 0 and 255. A pipeline's own is not: its 1 is an alpha of 1/255.
         image: What it is the mask of.
 
     Returns:
@@ -62,7 +63,7 @@ def read_mask(mask: Any, image: DecodedImage) -> NDArray[np.uint8]:
         )
     plane = pixels[..., 0]
     top = int(plane.max(initial=0))
-    of_file = not isinstance(mask, np.ndarray | Image.Image) and not hasattr(mask, "detach")
+    of_file = not isinstance(mask, np.ndarray | Image.Image) and not is_tensor(mask)
     # A mask that is merely faint has all values below its highest; labels leave some out.
     if of_file and 1 < top <= _MOST_LABELS and len(np.unique(plane)) <= top:
         return _without_labels(plane, decoded.name)

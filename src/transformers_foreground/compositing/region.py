@@ -29,19 +29,24 @@ def region_of(roi: str | Sequence[Any]) -> Region:
         UnsupportedOptionError: It is none.
     """
     parts: list[Any] = roi.split(",") if isinstance(roi, str) else list(roi)
-    values = [_side(part) for part in parts]
-    x, y, width, height = [*values, None, None, None, None][:4]
-    if len(values) != 4 or x is None or y is None or width is None or height is None or not width or not height:
+    values = [side for side in map(_side, parts) if side is not None]
+    if len(parts) != 4 or len(values) != 4 or not values[2] or not values[3]:
         raise UnsupportedOptionError(
             f"roi={roi!r}: use x,y,width,height in pixels (10,20,300,400) or shares of the image (5%,5%,90%,90%)."
         )
+    x, y, width, height = values
     return x, y, width, height
+
+
+def pixels_or_share(text: str) -> Side | None:
+    """Read `"12"` as 12 pixels, an int, and `"10%"` as the share 0.1, a float; return `None` for any other text."""
+    match = re.fullmatch(r"(\d{1,9})|(\d{1,9}\.?\d*|\.\d+) ?%", text.strip(), re.ASCII)
+    return match and (int(match[1]) if match[1] else float(match[2]) / 100)
 
 
 def _side(value: Any) -> Side | None:
     if isinstance(value, str):
-        match = re.fullmatch(r"(\d{1,9})|(\d{1,9}\.?\d*|\.\d+) ?%", value.strip(), re.ASCII)
-        value = match and (int(match[1]) if match[1] else float(match[2]) / 100)
+        value = pixels_or_share(value)
     if isinstance(value, (bool, np.bool_)):
         return None
     if isinstance(value, (int, np.integer)) and value >= 0:

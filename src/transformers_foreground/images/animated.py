@@ -18,6 +18,7 @@ from PIL import Image
 
 from transformers_foreground.errors import ImageError, UnsupportedOptionError
 from transformers_foreground.images import encode as stills
+from transformers_foreground.images.formats import PNG
 from transformers_foreground.images.png import chunk, chunks_of
 
 KINDS: Final = ("webp", "png", "gif")
@@ -141,7 +142,7 @@ def _write_png(file: IO[bytes], frames: _Timed, count: int, plays: int) -> None:
         chunks = list(chunks_of(stills.encode(image, "png")))
         if not sequence:
             header = next(data for name, data in chunks if name == b"IHDR")
-            file.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"acTL", struct.pack(">II", count, plays)))
+            file.write(PNG + chunk(b"IHDR", header) + chunk(b"acTL", struct.pack(">II", count, plays)))
         control = struct.pack(">IIIIIHHBB", sequence, *image.size, 0, 0, delay, 1000, 0, 0)
         file.write(chunk(b"fcTL", control))
         first, sequence = not sequence, sequence + 1

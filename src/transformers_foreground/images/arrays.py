@@ -7,21 +7,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transformers_foreground.images.sources import unreadable
+from transformers_foreground.images.reading import unreadable
+
+
+def is_tensor(source: object) -> bool:
+    """Whether this is a `torch.Tensor`; torch itself is never imported."""
+    return hasattr(source, "detach") and hasattr(source, "cpu")
 
 
 def from_tensor(tensor: Any, name: str) -> NDArray[Any]:
+    """Bring a tensor to numpy, from whatever device and with whatever type.
+
+    Raises:
+        ImageError: It is sparse, quantised, or without values.
+    """
     try:
         tensor = tensor.detach().cpu()
         if tensor.is_floating_point():
             tensor = tensor.float()  # numpy knows no bfloat16
         return np.asarray(tensor)
-    except Exception as error:  # sparse, quantised or meta tensors
+    except Exception as error:  # torch raises many kinds
         raise unreadable(name, f"the tensor cannot be turned into an array ({error})") from error
 
 
 def from_array(array: NDArray[Any], name: str, *, channels_first: bool) -> NDArray[np.uint8]:
-    """Bring (H, W), (H, W, C) or, if told so, (C, H, W) to uint8 (H, W, C)."""
+    """Bring (H, W), (H, W, C) or, if `channels_first`, (C, H, W) to uint8 (H, W, C).
+
+    Raises:
+        ImageError: It has another shape, or values that are neither uint8, bool nor floats in [0, 1].
+    """
     shape = array.shape
     if array.size == 0:
         raise unreadable(name, f"it has no pixels (shape {shape})")

@@ -22,6 +22,7 @@ from PIL import Image
 
 from transformers_foreground.errors import ImageError
 from transformers_foreground.images.decode import MAX_PIXELS, DecodedImage
+from transformers_foreground.images.exif import exif_from
 from transformers_foreground.images.identify import TooManyPixelsError
 
 CPU_SECONDS: Final = 30.0
@@ -122,10 +123,7 @@ class _Worker:
         pixels = array(answer["shape"])
         own = Image.fromarray(array(answer["own"])) if answer["own"] else None
         profile, exif_data = (array([answer[part]]).tobytes() for part in ("profile", "exif"))
-        exif = None
-        if exif_data:
-            exif = Image.Exif()
-            exif.load(exif_data)
+        exif = exif_from(exif_data) if exif_data else None
         across, down = answer["dpi"] or (None, None)
         return DecodedImage(pixels, name, profile, exif, (across, down) if across and down else None, _unconverted=own)
 
@@ -141,24 +139,20 @@ _lock = threading.Lock()
 
 @contextmanager
 def _worker(memory: int) -> Iterator[_Worker]:
-    """Take a worker that is idle, or start one; give it back if it is as it was."""
+    """Take an idle worker, or start one. It stays for the next image if it lives and nothing unforeseen happened."""
     with _lock:
         worker = next((idle for idle in _idle if idle.memory == memory and idle.alive), None)
         if worker is not None:
             _idle.remove(worker)
-    worker = worker or _Worker(memory)
+    worker, usable = worker or _Worker(memory), False
     try:
         yield worker
-    except BaseException as error:
-        if not isinstance(error, ImageError) or not worker.alive:
-            worker.end()
-            raise
-        _give_back(worker)
+        usable = True
+    except ImageError:
+        usable = worker.alive
         raise
-    _give_back(worker)
-
-
-def _give_back(worker: _Worker) -> None:
-    with _lock:
-        _idle[:] = [idle for idle in _idle if idle.alive]
-        _idle.append(worker)
+    finally:
+        if not usable:
+            worker.end()
+        with _lock:
+            _idle[:] = [idle for idle in (*_idle, worker) if idle.alive]

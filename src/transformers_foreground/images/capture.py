@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from transformers_foreground.images.arrays import is_tensor
 from transformers_foreground.images.decode import MAX_BYTES, MAX_PIXELS, TIMEOUT, DecodedImage, ImageInput, decode
 from transformers_foreground.images.sources import file_of, name_of, open_stream
 
@@ -38,7 +39,7 @@ def capture(source: ImageInput, *, max_bytes: int = MAX_BYTES, max_pixels: int =
     limits: dict[str, Any] = {"max_bytes": max_bytes, "max_pixels": max_pixels}
     if isinstance(source, Image.Image):
         return _detached(decode(source, **limits), source)
-    if isinstance(source, np.ndarray) or (hasattr(source, "detach") and hasattr(source, "cpu")):
+    if isinstance(source, np.ndarray) or is_tensor(source):
         decoded = decode(source, **limits)
         return replace(decoded, pixels=decoded.pixels.copy())
     if callable(getattr(file_of(source), "read", None)):

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import IO, Final
 
+from transformers_foreground.images.formats import PNG
 from transformers_foreground.images.tiff import is_sound_exif
 
 MAX_PARTS: Final = 100_000
@@ -49,7 +50,7 @@ def essential(data: bytes, *, frames: bool = False) -> tuple[bytes, bytes | None
         ContainerError: It has too many parts.
     """
     profile: list[bytes] = []
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+    if data.startswith(PNG):
         parts = _png(data, profile, frames)
     elif data.startswith(b"\xff\xd8\xff"):
         parts = _jpeg(data)
@@ -204,7 +205,7 @@ def is_animated(stream: IO[bytes]) -> bool:
         data = stream.read()
         stream.seek(0)
         return len(list(islice(_gif_frames(data), 2))) == 2
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+    if head.startswith(PNG):
         frames = _count_png_frames(stream)
         stream.seek(0)
         return frames > 1

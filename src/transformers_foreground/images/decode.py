@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from transformers_foreground.errors import ImageError
-from transformers_foreground.images.arrays import from_array, from_tensor
+from transformers_foreground.images.arrays import from_array, from_tensor, is_tensor
 from transformers_foreground.images.containers import ContainerError, is_animated
 from transformers_foreground.images.exif import dpi_of
 from transformers_foreground.images.identify import Limits, damaged, open_image
@@ -124,7 +124,7 @@ def decode(
         return decode_opened(source, limits, own_file=False)
     if isinstance(source, np.ndarray):
         return DecodedImage(from_array(source, name, channels_first=False), name)
-    if hasattr(source, "detach") and hasattr(source, "cpu"):
+    if is_tensor(source):
         return DecodedImage(from_array(from_tensor(source, name), name, channels_first=True), name)
     with open_stream(source, name, timeout, max_bytes) as stream:
         animated = _is_animated(stream)

@@ -150,8 +150,7 @@ def _opener(sockets: _Sockets) -> urllib.request.OpenerDirector:
         proxies = {scheme: url for scheme, url in urllib.request.getproxies().items() if scheme in ("http", "https")}
         opener.add_handler(urllib.request.ProxyHandler(proxies))
     for handler in (
-        _HTTPHandler(connect),
-        _HTTPSHandler(connect),
+        _Handler(connect),
         _Redirects(),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.HTTPDefaultErrorHandler(),
@@ -171,32 +170,21 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
-class _Plain(http.client.HTTPConnection):
-    def __init__(self, *args: Any, connect: Connect, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._create_connection = connect  # http.client's own seam: it serves proxies' tunnels and encryption, too
+class _Handler(urllib.request.HTTPSHandler, urllib.request.HTTPHandler):
+    """Opens `http:` and `https:` by connections that `connect` makes."""
 
-
-class _Encrypted(http.client.HTTPSConnection):
-    def __init__(self, *args: Any, connect: Connect, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._create_connection = connect
-
-
-class _HTTPHandler(urllib.request.HTTPHandler):
     def __init__(self, connect: Connect) -> None:
         super().__init__()
         self._connect = connect
 
     def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(partial(_Plain, connect=self._connect), req)
-
-
-class _HTTPSHandler(urllib.request.HTTPSHandler):
-    def __init__(self, connect: Connect) -> None:
-        super().__init__()
-        self._connect = connect
+        return self.do_open(partial(self._connection, http.client.HTTPConnection), req)
 
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        encrypted = partial(_Encrypted, connect=self._connect, context=ssl.create_default_context())
-        return self.do_open(encrypted, req)
+        kind = partial(http.client.HTTPSConnection, context=ssl.create_default_context())
+        return self.do_open(partial(self._connection, kind), req)
+
+    def _connection(self, kind: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        connection = kind(*args, **options)
+        connection._create_connection = self._connect  # http.client's own seam, for proxies and encryption too
+        return connection

@@ -31,8 +31,6 @@ KINDS: Final = tuple(dict.fromkeys(SUFFIXES.values()))
 
 _JPEG_QUALITY: Final = 92
 _AVIF_QUALITY: Final = 80
-_FOLDER: Final = 0x8769
-_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 _LONGEST: Final = {"webp": 16_383, "jpeg": 65_500, "avif": 65_535}  # libjpeg stops short of JPEG's own 65,535
 _MOST_JPEG_EXIF: Final = 65_533
 
@@ -60,7 +58,8 @@ def check(kind: str, quality: int | None = None, *, opaque: bool = True) -> None
         raise UnsupportedOptionError("GIF is for animations (--animate, or cutout_animation). Use png or webp.")
     from PIL import features
 
-    if kind in ("webp", "avif") and not features.check(kind):
+    # Pillow before 11.3 warns of a feature that it has not heard of.
+    if kind in ("webp", "avif") and not (kind in features.modules and features.check(kind)):
         raise UnsupportedOptionError(f"This Pillow writes no {kind.upper()}: pip install -U pillow (11.3 or newer).")
     if kind == "jpeg" and not opaque:
         raise UnsupportedOptionError("JPEG has no alpha: give a background, or use png, webp, tiff or avif.")
@@ -85,31 +84,34 @@ def encode(image: Image.Image, kind: str = "png", quality: int | None = None) ->
         UnsupportedOptionError: See `check`; or the image is premultiplied (mode "RGBa").
         ImageError: The format cannot hold this image, or its metadata.
     """
+    from PIL.ExifTags import IFD, Base  # here, since the command asks for `kind_of` at once
+
+    from transformers_foreground.images.exif import exif_from
+    from transformers_foreground.images.png import encode_png
+
     check(kind, quality, opaque=image.mode != "RGBA")
     if image.mode == "RGBa":
         raise UnsupportedOptionError("A file has straight alpha: use premultiplied=False, or image.convert('RGBA').")
     options: dict[str, Any] = {key: image.info[key] for key in ("icc_profile", "exif", "dpi") if image.info.get(key)}
     _check_limits(image, kind, options)
     if kind == "png":
-        from transformers_foreground.images.png import encode_png  # here, since the command asks for `kind_of` at once
-
         return encode_png(image, **options)
     if kind == "webp":
         lossless: dict[str, Any] = {"lossless": True, "quality": 0, "method": 1, "exact": True}
         options |= lossless if quality is None else {"quality": quality, "alpha_quality": 100, "method": 4}
     elif kind == "tiff":
         # TIFF has EXIF's tags for its own, but for the folder of exposure, which libtiff takes from nobody.
-        tags = _exif(options.pop("exif", b""))
-        options["tiffinfo"] = {tag: value for tag, value in tags.items() if tag != _FOLDER}
+        tags = exif_from(options.pop("exif", b""))
+        options["tiffinfo"] = {tag: value for tag, value in tags.items() if tag != IFD.Exif}
         options |= {"compression": "tiff_adobe_deflate"}
     elif kind == "avif":
         options |= {"quality": quality or _AVIF_QUALITY}
     elif kind == "jpeg":
         options |= {"quality": quality or _JPEG_QUALITY, "subsampling": 0, "optimize": True}
     if kind in ("webp", "avif") and "dpi" in options:  # they have no field for it but EXIF's
-        tags = _exif(options.get("exif", b""))
-        tags[_X_RESOLUTION], tags[_Y_RESOLUTION] = options.pop("dpi")
-        tags[_RESOLUTION_UNIT] = 2  # inches
+        tags = exif_from(options.get("exif", b""))
+        tags[Base.XResolution], tags[Base.YResolution] = options.pop("dpi")
+        tags[Base.ResolutionUnit] = 2  # inches
         options["exif"] = tags.tobytes()
     buffer = io.BytesIO()
     try:
@@ -136,11 +138,3 @@ def _check_limits(image: Image.Image, kind: str, options: Mapping[str, Any]) -> 
             f"Its EXIF data (description, author and the like) is {exif} bytes, and JPEG holds {_MOST_JPEG_EXIF}: "
             "shorten the image's description, or use PNG, WebP or TIFF."
         )
-
-
-def _exif(data: bytes) -> Image.Exif:
-    from PIL import Image
-
-    exif = Image.Exif()
-    exif.load(data)
-    return exif

@@ -50,8 +50,9 @@ FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
 SUFFIXES: Final = frozenset(suffix for format in FORMATS.values() for suffix in format.suffixes)
 """Suffixes that image files have."""
 
-PILLOW_NAMES: Final = frozenset(FORMATS) | {"MPO"}
-"""What `PIL.Image.Image.format` says of images in these formats."""
+PNG: Final = b"\x89PNG\r\n\x1a\n"
+TIFF: Final = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+"""What files of these formats begin with."""
 
 
 def is_image(head: bytes) -> bool:
@@ -59,7 +60,7 @@ def is_image(head: bytes) -> bool:
     from PIL import Image
 
     head = head.ljust(16, b"\0")
-    if is_heif(head) or head[4:12] in (b"ftypavif", b"ftypavis"):
+    if is_heif(head) or is_avif(head):
         return True
     for name in FORMATS:
         accept = load_plugin(name) and Image.OPEN[name][1]
@@ -74,6 +75,11 @@ _HEIF: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b
 def is_heif(head: bytes) -> bool:
     """Whether a file's first bytes are those of HEIF."""
     return head[4:8] == b"ftyp" and head[8:12] in _HEIF
+
+
+def is_avif(head: bytes) -> bool:
+    """Whether a file's first bytes are those of AVIF."""
+    return head[4:12] in (b"ftypavif", b"ftypavis")
 
 
 def load_plugin(name: str) -> bool:

@@ -11,20 +11,18 @@ from typing import IO, Final
 
 import numpy as np
 from PIL import Image, ImageFile
+from PIL.ExifTags import Base
 
 from transformers_foreground.errors import ImageError
 from transformers_foreground.extras import install
 from transformers_foreground.images import psd
 from transformers_foreground.images.containers import ContainerError, essential
-from transformers_foreground.images.formats import FORMATS, is_heif, load_plugin
+from transformers_foreground.images.formats import FORMATS, PNG, TIFF, is_avif, is_heif, load_plugin
 from transformers_foreground.images.sources import unreadable
 from transformers_foreground.images.tiff import TiffError, is_sound_exif, main_image, starting_with
 from transformers_foreground.images.tiff_samples import read_samples
 
-_TIFF: Final = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
-_PNG: Final = b"\x89PNG\r\n\x1a\n"
 _PSD: Final = b"8BPS"
-_ORIENTATION: Final = 274
 _ICO: Final = b"\x00\x00\x01\x00"
 _ICON_SIDE: Final = 1024
 _HEAD: Final = 1024  # bytes
@@ -94,13 +92,13 @@ def open_image(stream: IO[bytes], limits: Limits, *, frames: bool = False) -> Im
     if not head:
         raise unreadable(name, "it is empty (0 bytes)")
     try:
-        if head.startswith(_TIFF):
+        if head.startswith(TIFF):
             return _open_tiff(stream, limits)
         if head.startswith(_ICO):
             _check_icons(stream, name)
         _check_header(head, name)
         data, profile = b"", None
-        if head.startswith((_PNG, b"\xff\xd8\xff", b"GIF8")):
+        if head.startswith((PNG, b"\xff\xd8\xff", b"GIF8")):
             data, profile = essential(stream.read(), frames=frames)
             stream = io.BytesIO(data)
         elif head[4:8] == b"ftyp":
@@ -117,7 +115,7 @@ def open_image(stream: IO[bytes], limits: Limits, *, frames: bool = False) -> Im
             image.info["icc_profile"] = profile
     except (ContainerError, TiffError) as error:
         raise unreadable(name, str(error)) from error
-    if not data.startswith(_PNG) or "transparency" not in image.info:
+    if not data.startswith(PNG) or "transparency" not in image.info:
         return image
     try:
         return image if getattr(image, "is_animated", False) else _with_exact_key(image, data)
@@ -148,13 +146,13 @@ def _open_tiff(stream: IO[bytes], limits: Limits) -> Image.Image:
     """Open a TIFF's main image: a thumbnail may come before it."""
     try:
         tiff, main = main_image(stream)
-        limits.check(tiff.number(main, 256), tiff.number(main, 257))
+        limits.check(*tiff.size(main))
         image = read_samples(stream, tiff, main)
     except (struct.error, OverflowError, zlib.error) as error:
         why = f"this TIFF file cannot be read, it may be damaged or truncated ({error})"
         raise unreadable(limits.name, why) from error
     if image is not None:
-        image.getexif()[_ORIENTATION] = tiff.number(main, _ORIENTATION, 1)
+        image.getexif()[Base.Orientation] = tiff.number(main, Base.Orientation, 1)
     else:
         if main.offset != tiff.directories[0].offset:
             stream.seek(0)
@@ -185,7 +183,7 @@ def _check_icons(stream: IO[bytes], name: str) -> None:
     for i in range(int.from_bytes(data[4:6], "little")):
         start = int.from_bytes(data[18 + 16 * i : 22 + 16 * i], "little")
         inner = data[start : start + 24].ljust(24, b"\0")
-        png = inner.startswith(_PNG)
+        png = inner.startswith(PNG)
         width, height = struct.unpack(">II", inner[16:24]) if png else struct.unpack("<ii", inner[4:12])
         if max(abs(width), abs(height) // (1 if png else 2)) > _ICON_SIDE:  # a bitmap's height counts its mask too
             raise unreadable(name, f"an icon of {width}x{height} pixels; icons have at most {_ICON_SIDE} a side")
@@ -234,7 +232,7 @@ def _not_raster(head: bytes) -> str:
         return "PDF and PostScript are pages, not raster images; convert it to PNG first"
     if text.startswith((b"<!doctype html", b"<html")):
         return "this is an HTML page, not an image; use the address of the image itself"
-    if head[4:12] in (b"ftypavif", b"ftypavis"):
+    if is_avif(head):
         return "this Pillow reads no AVIF; Pillow 11.3 and newer do: pip install -U pillow"
     return "its bytes are not an image in a known format; convert it to PNG or JPEG first"
 

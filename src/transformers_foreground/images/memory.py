@@ -13,6 +13,7 @@ from PIL import Image
 
 from transformers_foreground.errors import ImageError
 from transformers_foreground.images.decode import MAX_BYTES, MAX_PIXELS, DecodedImage
+from transformers_foreground.images.formats import PNG, TIFF
 from transformers_foreground.images.remote import is_remote
 from transformers_foreground.images.sources import name_of, open_stream
 from transformers_foreground.images.tiff import main_image
@@ -62,7 +63,7 @@ def _size(stream: IO[bytes]) -> tuple[int, int]:
         Exception: Of many kinds: it does not say.
     """
     head = stream.read(32)
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+    if head.startswith(PNG):
         return _unpacked(">II", head, 16)
     if head.startswith(b"\xff\xd8\xff"):
         return _jpeg(stream)
@@ -76,10 +77,10 @@ def _size(stream: IO[bytes]) -> tuple[int, int]:
     if head.startswith(b"8BPS"):
         height, width = _unpacked(">II", head, 14)
         return width, height
-    if head.startswith((b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")):
+    if head.startswith(TIFF):
         stream.seek(0)
         tiff, main = main_image(stream)
-        return tiff.number(main, 256), tiff.number(main, 257)
+        return tiff.size(main)
     head += stream.read(_HEAD)
     if head[4:8] == b"ftyp":  # HEIF and AVIF: the largest of the sizes that its parts have
         sizes = [_unpacked(">II", head, match.end() + 4) for match in re.finditer(b"ispe", head)]

@@ -8,13 +8,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile
+from PIL.ExifTags import Base
 
 from transformers_foreground.images.cmyk import cmyk_to_rgb
 from transformers_foreground.images.color_profiles import srgb_profile
 from transformers_foreground.images.sources import unreadable
 from transformers_foreground.images.tiff import is_sound_exif
 
-_ORIENTATION: Final = 0x0112
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -24,7 +24,7 @@ _UPRIGHT: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_BITS, _PHOTOMETRIC, _MIN_IS_WHITE = 258, 262, 0
+_MIN_IS_WHITE: Final = 0
 _BROKEN_PROFILE: Final = (ImageCms.PyCMSError, OSError, TypeError, ValueError)  # the last: names that are no ASCII
 
 
@@ -42,7 +42,7 @@ def exif_of(image: Image.Image, *, own_file: bool) -> Image.Exif | None:
         return None
     try:
         found = image.getexif()
-        found.get(_ORIENTATION)  # values are read when they are asked for
+        found.get(Base.Orientation)  # values are read when they are asked for
         return found or None
     except Exception:  # broken EXIF data is no reason to refuse the image
         return None
@@ -51,7 +51,7 @@ def exif_of(image: Image.Image, *, own_file: bool) -> Image.Exif | None:
 def upright(image: Image.Image, exif: Image.Exif | None) -> Image.Image:
     """Apply the orientation."""
     # Not ImageOps.exif_transpose: it copies upright images too, and rewrites EXIF data, which may fail.
-    orientation = exif.get(_ORIENTATION) if exif else None
+    orientation = exif.get(Base.Orientation) if exif else None
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
@@ -94,9 +94,9 @@ def high_bytes(image: Image.Image, as_opened: Image.Image, name: str) -> NDArray
     if plane.dtype.itemsize > 2 and (plane.min() < 0 or plane.max() > 65535):
         raise unreadable(name, "its 32-bit values go beyond 0..65535; scale it to 0..255, convert it to 'L'")
     tags = getattr(as_opened, "tag_v2", {})
-    twelve = tags.get(_BITS, (16,))[0] == 12
+    twelve = tags.get(Base.BitsPerSample, (16,))[0] == 12
     high = (plane >> (4 if twelve else 8)).astype(np.uint8)
-    if tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE:
+    if tags.get(Base.PhotometricInterpretation) == _MIN_IS_WHITE:
         high = 255 - high
     return high[..., None]
 

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from transformers_foreground.images.formats import PNG
+
 if TYPE_CHECKING:
     from isal import isal_zlib
 else:
@@ -25,7 +27,6 @@ else:
 
 Bytes = NDArray[np.uint8]
 
-_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES: Final = {"RGB": 2, "RGBA": 6}
 _FEWEST_PIXELS: Final = 1_000_000  # with fewer Pillow is quick too, and its files of noisy photos are smaller
 _PILLOW_LEVEL: Final = 1  # on photographs level 6 takes five times as long for a tenth less
@@ -55,7 +56,7 @@ def encode_png(image: Image.Image, **options: Any) -> bytes:
 
 def _file(image: Image.Image, options: dict[str, Any]) -> Iterator[bytes]:
     """Yield the parts of a file (PNG, third edition, W3C 2025; section 5)."""
-    yield _SIGNATURE
+    yield PNG
     yield chunk(b"IHDR", struct.pack(">IIBBBBB", *image.size, 8, _COLOUR_TYPES[image.mode], 0, 0, 0))
     yield from _metadata(image, options)
     pixels = _bands(image)
@@ -74,7 +75,7 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 def chunks_of(file: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield name and content of each chunk of a sound PNG file."""
-    position = len(_SIGNATURE)
+    position = len(PNG)
     while position < len(file):
         length, name = struct.unpack_from(">I4s", file, position)
         yield name, file[position + 8 : position + 8 + length]

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from transformers_foreground.errors import ImageError
+from transformers_foreground.images.arrays import is_tensor
 from transformers_foreground.images.formats import is_image
 from transformers_foreground.images.reading import read_all, unreadable
 
@@ -43,7 +44,7 @@ def name_of(source: object) -> str:
         return "<bytes>"
     if isinstance(source, np.ndarray):
         return "<array>"
-    if hasattr(source, "detach") and hasattr(source, "cpu"):
+    if is_tensor(source):
         return "<tensor>"
     if isinstance(source, str | os.PathLike):
         text = os.fsdecode(source)

@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Final
 
+from PIL.ExifTags import IFD, Base
+
 _SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _INTEGERS: Final = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
-_SUB_IFDS: Final = 0x014A
-_EXIF_FOLDERS: Final = (0x8769, 0x8825, 0xA005)
+_FOLDERS: Final = (Base.SubIFDs, IFD.Exif, IFD.GPSInfo, IFD.Interop)
 _MAX_DIRECTORIES: Final = 64
-_WIDTH, _HEIGHT, _SAMPLES, _STRIPS, _KIND, _OLD_KIND, _PHOTOMETRIC = 256, 257, 277, 273, 254, 255, 262
-_DNG_VERSION: Final = 50706
 _SENSOR: Final = (32803, 34892)  # photometric: colour filter array, linear raw
 
 
@@ -75,6 +74,10 @@ class Tiff:
         """Return a tag's first number."""
         return self.numbers(directory, tag, default)[0]
 
+    def size(self, directory: Directory) -> tuple[int, int]:
+        """Return an image's width and height."""
+        return self.number(directory, Base.ImageWidth), self.number(directory, Base.ImageLength)
+
     def _unpack(self, format: str, data: bytes) -> tuple[int, ...]:
         return struct.unpack_from(self._order + format, data)
 
@@ -92,7 +95,7 @@ class Tiff:
                     raise
                 continue
             waiting += [following]
-            for tag in (_SUB_IFDS, *_EXIF_FOLDERS):
+            for tag in _FOLDERS:
                 if tag in directory.tags:
                     waiting += self.numbers(directory, tag)[:_MAX_DIRECTORIES]
             yield directory
@@ -151,22 +154,25 @@ def main_image(stream: IO[bytes]) -> tuple[Tiff, Directory]:
         return stream.read(length)
 
     tiff = Tiff(read, size)
-    images = [directory for directory in tiff.directories if _WIDTH in directory.tags]
-    raw = any(tiff.number(image, _PHOTOMETRIC) in _SENSOR or _DNG_VERSION in image.tags for image in images)
+    images = [directory for directory in tiff.directories if Base.ImageWidth in directory.tags]
+    raw = any(
+        tiff.number(image, Base.PhotometricInterpretation) in _SENSOR or Base.DNGVersion in image.tags
+        for image in images
+    )
     if raw or read(8, 2) == b"CR":
         raise TiffError("it is a camera's raw file (DNG, CR2, NEF, ARW…); develop it, and pass on the JPEG or TIFF")
     if not images:
         raise struct.error("no image")
     full = [image for image in images if not _is_reduced(tiff, image)]
     chosen = (full or images)[0]
-    rows = tiff.number(chosen, _HEIGHT) * max(1, tiff.number(chosen, _SAMPLES))
-    if chosen.tags.get(_STRIPS, (0, 0, 0))[1] > max(rows, 1):
+    rows = tiff.number(chosen, Base.ImageLength) * max(1, tiff.number(chosen, Base.SamplesPerPixel))
+    if chosen.tags.get(Base.StripOffsets, (0, 0, 0))[1] > max(rows, 1):
         raise TiffError("it has more strips than rows")
     return tiff, chosen
 
 
 def _is_reduced(tiff: Tiff, image: Directory) -> bool:
-    return bool(tiff.number(image, _KIND) & 1) or tiff.number(image, _OLD_KIND) == 2
+    return bool(tiff.number(image, Base.NewSubfileType) & 1) or tiff.number(image, Base.SubfileType) == 2
 
 
 def starting_with(data: bytes, tiff: Tiff, image: Directory) -> bytes:
