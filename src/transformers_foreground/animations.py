@@ -61,16 +61,17 @@ def cut_frames(
         ForegroundError: A frame cannot be read, or the model failed.
     """
 
-    def then(frame: Frame, foreground: Foreground) -> tuple[Frame, Foreground]:
-        return frame, foreground
-
     def good(outcomes: Iterator[Any]) -> Iterator[tuple[Frame, Foreground]]:
         for outcome in outcomes:
             if isinstance(outcome, ForegroundError):
                 raise outcome
             yield outcome
 
-    steps = segmenter.steps(read=lambda frame: frame.image, then=then, weigh=lambda frame: 8 * frame.image.pixels.size)
+    steps = segmenter.steps(
+        read=lambda frame: frame.image,
+        then=lambda frame, foreground: (frame, foreground),
+        weigh=lambda frame: 8 * frame.image.pixels.size,
+    )
     with closing(segmenter.stream(animation, steps)) as outcomes:
         ours, for_masks = itertools.tee(good(outcomes))
         masks = smooth((foreground.mask for _, foreground in for_masks), weight)
@@ -104,7 +105,7 @@ def cutout_animation(
         quality: Of WebP, 1 to 100; it is lossless without.
         weight: How much a new mask counts against those before it, which calms flickering edges; 1 is no smoothing.
         on_frame: Called after each frame with how many are done, and of how many.
-        options: Those of `cutout` but for `crop`, which would give each frame another size, and `premultiplied`.
+        options: Those of `cutout`, except `crop`, which would give each frame another size, and `premultiplied`.
 
     Returns:
         How many frames there are.

@@ -31,10 +31,10 @@ def write_whole(path: Path, data: bytes, *, durable: bool = False, mtime_ns: int
     `/dev/null`) is written to as it is. What a killed process left of the same file is removed.
 
     Args:
-        path: Where.
+        path: The file.
         data: The contents.
-        durable: Wait until the disk has it, so that its name does not stand for an empty file after a power loss
-            either. For files that are trusted later because they are there: weights, results that `--resume` skips.
+        durable: Wait until the disk has it: else, after a power loss, the name may stand for an empty file. For files
+            that are trusted later because they are there: weights, results that `--resume` skips.
         mtime_ns: The file's time of modification, in nanoseconds since 1970, in place of now.
 
     Raises:
@@ -46,10 +46,10 @@ def write_whole(path: Path, data: bytes, *, durable: bool = False, mtime_ns: int
 
 @contextlib.contextmanager
 def whole_file(path: Path, *, durable: bool = False, mtime_ns: int | None = None) -> Iterator[IO[bytes]]:
-    """Open a file to write piece by piece, as `write_whole` does at once: only when all is written has it its name.
+    """Open a file to write piece by piece; it gets its name only when all is written, as with `write_whole`.
 
     Args:
-        path: Where.
+        path: The file.
         durable: As for `write_whole`.
         mtime_ns: As for `write_whole`.
 
@@ -119,7 +119,7 @@ def _sync_folder(folder: Path) -> None:
 def unfinished(path: Path) -> Path:
     """Return a new name, in the same folder, for a file while it is written; remove what dead processes left of it.
 
-    What another process that lives is writing to the same file stays: names tell the machine and the process.
+    The names say which machine and process writes, so that what a living process is writing stays.
 
     Args:
         path: The file that it will be.
@@ -132,7 +132,7 @@ def unfinished(path: Path) -> Path:
     return path.with_name(f"{start}{_host()}-{os.getpid()}-{secrets.token_hex(4)}.part")
 
 
-@lru_cache(maxsize=64)  # a process looks once: folders of results have many files, each of which would have it look
+@lru_cache(maxsize=64)  # once for each folder: a folder of results is written to many times, and slow to list
 def _leftovers(folder: Path) -> tuple[Path, ...]:
     try:
         return tuple(path for path in folder.iterdir() if _is_leftover(path))

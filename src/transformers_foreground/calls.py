@@ -37,7 +37,7 @@ class CallOptions:
     Attributes:
         prepare: Those of `Segmenter.prepare`.
         return_mask: Give the PIL mask alone.
-        on_error: What an image that cannot be read does.
+        on_error: What to do about an image that cannot be read: one of `ON_ERROR`.
         batch_size: Images for each run of the graph.
         num_workers: Threads for this call; `None` for the segmenter's own.
     """
@@ -57,7 +57,7 @@ class CallOptions:
 
         Raises:
             UnsupportedTaskError: Another subtask.
-            UnsupportedOptionError: A value that is none of an option's, or an option without a meaning here.
+            UnsupportedOptionError: A value that the option cannot have, or an option that means nothing here.
             TypeError: There is no such option.
         """
         subtask = options.get("subtask")

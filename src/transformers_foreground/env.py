@@ -27,7 +27,7 @@ DEFAULT_REMOTE_PATH_TEMPLATE: Final = "{model}/resolve/{revision}/"
 
 
 class LogLevel(IntEnum):
-    """How much the log tells, with Transformers.js' names and numbers: `env.log_level = LogLevel.ERROR`."""
+    """How much is logged, with Transformers.js' names and numbers: `env.log_level = LogLevel.ERROR`."""
 
     DEBUG = 10
     INFO = 20
@@ -62,8 +62,8 @@ class Environment:
             puts models there, unless the working directory has a `models` folder or `FOREGROUND_MODELS` is set. It is
             `foreground/models` below `$XDG_DATA_HOME` (`~/.local/share`), `~/Library/Application Support` on macOS,
             `%LOCALAPPDATA%` on Windows.
-        known_models_dir: Folder with YAML files of your own known models, in the form of those in `configs/`. One of an
-            id that this package knows, too, takes its place. `foreground/known_models`, in the same place as
+        known_models_dir: Folder with YAML files of your own known models, in the form of those in `configs/`. A file
+            whose id this package knows already replaces what it knows. `foreground/known_models`, in the same place as
             `user_model_path`, or what `FOREGROUND_KNOWN_MODELS` names.
         default_model: Model of the command and the page where none is named; `FOREGROUND_MODEL`.
         default_device: Device of the command and the page where none is named: `"auto"`, or what `FOREGROUND_DEVICE`

@@ -47,8 +47,8 @@ class ModelTooLargeError(ForegroundError):
     """Weights are larger than `env.max_model_bytes`, and were not downloaded.
 
     Attributes:
-        fact: How large they are: what to tell somebody before asking whether to go on.
-        size: That in bytes; `None` where it is not known.
+        fact: How large they are, as a sentence to show before asking whether to go on.
+        size: How large in bytes; `None` where it is not known.
     """
 
     def __init__(self, message: str, fact: str = "", size: int | None = None) -> None:
@@ -65,7 +65,7 @@ class NotForegroundError(InvalidModelError):
 
 
 class InferenceError(ForegroundError):
-    """ONNX Runtime failed while it ran a model, for example for want of memory."""
+    """ONNX Runtime failed while it ran a model, for example because memory did not suffice."""
 
 
 class ImageError(ForegroundError):

@@ -66,7 +66,7 @@ class Ran:
 
 @dataclass(frozen=True, eq=False)
 class Foreground:
-    """What an image gives.
+    """The result for one image.
 
     Attributes:
         image: Its pixels.
@@ -82,7 +82,7 @@ class Foreground:
 
 
 class Segmenter(Model):
-    """A model that gives one alpha plane for each image, and the way of an image through it.
+    """A model that gives one alpha plane for each image, and all steps from image to mask.
 
     The files are found, or downloaded, at once; the session opens with the first image, one in each process.
 

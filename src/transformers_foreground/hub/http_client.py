@@ -148,8 +148,11 @@ def _tell(on_bytes: OnBytes, loaded: int) -> None:
 def _is_temporary(error: OSError) -> bool:
     if isinstance(error, urllib.error.HTTPError):
         return error.code in _TEMPORARY
-    reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    return isinstance(reason, (ConnectionError, TimeoutError))
+    return isinstance(_cause(error), (ConnectionError, TimeoutError))
+
+
+def _cause(error: OSError) -> object:
+    return error.reason if isinstance(error, urllib.error.URLError) else error
 
 
 def is_unreachable(error: OSError) -> bool:
@@ -161,7 +164,7 @@ def is_unreachable(error: OSError) -> bool:
 
 def reason_of(error: OSError) -> str:
     """Say in a few words why a request failed."""
-    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    reason = _cause(error)
     if isinstance(reason, TimeoutError):
         return "nothing came for too long"
     text = getattr(reason, "strerror", None) or str(reason)
@@ -204,7 +207,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """HTTP and HTTPS only: no redirect may lead to a file or to FTP."""
+    """Return what opens HTTP and HTTPS only: no redirect may lead to a file or to FTP."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),

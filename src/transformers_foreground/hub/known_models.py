@@ -39,7 +39,7 @@ def known_models() -> tuple[KnownModel, ...]:
 
 
 def known_model(model_id: str) -> KnownModel | None:
-    """Return what is known of a model: never of one that is merely alike.
+    """Return what is known of the model of this very id, and never of a similar one.
 
     Args:
         model_id: Repository id, or a folder that ends with one.

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from transformers_foreground.atomic_write import replace_durably, unfinished
 from transformers_foreground.env import env
-from transformers_foreground.errors import DownloadError, ForegroundError, GatedModelError, ModelNotFoundError
+from transformers_foreground.errors import DownloadError, GatedModelError, ModelNotFoundError
 from transformers_foreground.hub import http_client
 from transformers_foreground.hub.transfer import OnBytes, shown
 
@@ -47,7 +47,7 @@ class Mirror:
         return self._folder / name if (self._folder / name).is_file() else None
 
     def forget(self, name: str) -> bool:
-        """Delete a file that was downloaded before; tell whether it was there."""
+        """Delete a file that was downloaded before; return whether it was there."""
         there = self.find(name)
         if there is not None:
             there.unlink()
@@ -63,7 +63,7 @@ class Mirror:
         """
         absent = self._folder / ".no_exist" / name
         if name not in self._sizes and not absent.is_file():
-            with self._errors(name, ModelNotFoundError):
+            with self._errors(name, asking=True):
                 try:
                     with http_client.request("HEAD", self._url(name), self._headers, _timeout()) as answer:
                         self._sizes[name] = http_client.length_of(answer.headers)
@@ -97,7 +97,7 @@ class Mirror:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = unfinished(path)
         try:
-            with self._errors(name, DownloadError), shown(on_bytes, name, self.size(name)) as tell:
+            with self._errors(name), shown(on_bytes, name, self.size(name)) as tell:
                 http_client.download(self._url(name), self._headers, part, timeout=_timeout(), on_bytes=tell)
             replace_durably(part, path)
         finally:
@@ -108,7 +108,8 @@ class Mirror:
         return f"{self._base}/{quote(name)}"
 
     @contextmanager
-    def _errors(self, name: str, unreachable: type[ForegroundError]) -> Iterator[None]:
+    def _errors(self, name: str, *, asking: bool = False) -> Iterator[None]:
+        """Translate the errors of downloading a file, or of asking whether there is one."""
         url = f"{self._base}/{name}"
         try:
             yield
@@ -118,8 +119,8 @@ class Mirror:
             raise DownloadError(f"{url} could not be fetched ({error.code}). Try again later.") from error
         except OSError as error:
             reason = http_client.reason_of(error)
-            if unreachable is ModelNotFoundError and http_client.is_unreachable(error):
-                raise unreachable(f"{url} cannot be reached ({reason}).") from error
+            if asking and http_client.is_unreachable(error):
+                raise ModelNotFoundError(f"{url} cannot be reached ({reason}).") from error
             raise DownloadError(f"{url} did not arrive whole: {reason}. Load the model again.") from error
 
 

@@ -81,7 +81,7 @@ def load_files(
         config: Used in place of `config.json`.
         use_external_data_format: Whether (or in how many parts, or for which file names) the weights lie beside the
             graph in `*.onnx_data`. `None` asks the config's `transformers.js_config`, for this device.
-        progress_callback: Told of every file.
+        progress_callback: Called with the events of every file.
 
     Raises:
         ModelNotFoundError: The model is nowhere.
@@ -153,7 +153,7 @@ def load_files(
 def _get(
     repo: Repo, name: str, size: int | None, progress: Progress, watched: bool, check: Callable[[int], None] | None
 ) -> Path:
-    """Bring one file here, telling of it; `check` may end it."""
+    """Bring one file here and report its progress; `check` may end it by an exception."""
     progress.download(name)
 
     def on_bytes(loaded: int) -> None:

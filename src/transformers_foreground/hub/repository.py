@@ -151,25 +151,24 @@ class Repo:
             has: What the model does have, in words; empty where nothing is known of it.
         """
         silenced = self._silenced if self._remote else ""
+        folders = [str(folder) for folder in self._folders]
         error: ForegroundError
         if has:
             here = " on this machine" if self._failure or silenced else ""
             why = str(self._failure or (silenced and f"The Hub was not asked: {silenced}."))
             error = ModelFileNotFoundError(f"{self.model_id} has no {name}{here}. {has} {why}".rstrip())
         elif (known := known_model(self.model_id)) and not known.hub:
-            looked = [str(folder) for folder in self._folders]
-            where = f" in {' or in '.join(looked)}" if looked else ""
+            where = f" in {' or in '.join(folders)}" if folders else ""
             error = ModelNotFoundError(f"Found no {name} of {self.model_id}{where}. {_how_to_get(known)}")
         elif self._failure:
-            folders = " or ".join(str(folder) for folder in self._folders)
-            also = f" Nor is it in {folders}; if it is elsewhere, give the path of its folder." if folders else ""
+            where = " or ".join(folders)
+            also = f" Nor is it in {where}; if it is elsewhere, give the path of its folder." if folders else ""
             error = type(self._failure)(f"{self._failure}{also} {meant(self.model_id)}{_remedy()}")
         else:
-            looked = [str(folder) for folder in self._folders]
             if self._remote:
-                looked.append(f"the cache, and the Hub was not asked: {silenced}" if silenced else self._remote.where)
+                folders.append(f"the cache, and the Hub was not asked: {silenced}" if silenced else self._remote.where)
             error = ModelNotFoundError(
-                f"Found no {name} of {self.model_id} in {' or in '.join(looked) or 'any place that env allows'}. "
+                f"Found no {name} of {self.model_id} in {' or in '.join(folders) or 'any place that env allows'}. "
                 + meant(self.model_id)
                 + _remedy()
             )

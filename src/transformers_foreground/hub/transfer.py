@@ -108,6 +108,4 @@ def _git_sha1_of(path: Path) -> str:
     """Return what git calls a file with this content: SHA-1 over its kind, length and bytes."""
     digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, lambda: digest).hexdigest()

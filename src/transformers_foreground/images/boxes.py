@@ -38,12 +38,11 @@ def shrunk(pixels: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
     return np.asarray(image.resize(within(*image.size, longest), Image.Resampling.LANCZOS, reducing_gap=3.0))
 
 
-def bounds(where: NDArray[np.bool_], margin: int = 0) -> tuple[slice, slice] | None:
+def bounds(where: NDArray[np.bool_]) -> tuple[slice, slice] | None:
     """Find the rows and columns that hold all pixels that are set.
 
     Args:
         where: bool, (H, W).
-        margin: Pixels to add on each side, as far as the image reaches.
 
     Returns:
         Two slices; `None` if no pixel is set.
@@ -51,7 +50,4 @@ def bounds(where: NDArray[np.bool_], margin: int = 0) -> tuple[slice, slice] | N
     rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
     if not len(rows):
         return None
-    first, last = (int(rows[0]), int(columns[0])), (int(rows[-1]), int(columns[-1]))
-    top, left = (max(start - margin, 0) for start in first)
-    bottom, right = (min(end + 1 + margin, side) for end, side in zip(last, where.shape, strict=True))
-    return slice(top, bottom), slice(left, right)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from transformers_foreground.images.arrays import is_tensor
-from transformers_foreground.images.decode import MAX_BYTES, MAX_PIXELS, TIMEOUT, DecodedImage, ImageInput, decode
+from transformers_foreground.images.decode import MAX_BYTES, TIMEOUT, DecodedImage, ImageInput, decode
 from transformers_foreground.images.sources import file_of, name_of, open_stream
 
 
-def capture(source: ImageInput, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> ImageInput:
+def capture(source: ImageInput) -> ImageInput:
     """Return an image input that no longer depends on what the caller does with the source.
 
     Decoding may then wait, on any thread. A path or a URL is not opened here, and encoded bytes are not decoded.
 
     Args:
         source: Anything that `decode` takes.
-        max_bytes: Most bytes to take from a file object.
-        max_pixels: Most pixels (width x height) of a PIL image.
 
     Returns:
         Of a PIL image, an array or a tensor its pixels, as a `DecodedImage` that shares no memory with it. Of a file
@@ -36,15 +33,14 @@ def capture(source: ImageInput, *, max_bytes: int = MAX_BYTES, max_pixels: int =
         return bytes(source)
     if isinstance(source, Mapping):
         return {key: bytes(v) if isinstance(v, bytearray | memoryview) else v for key, v in source.items()}
-    limits: dict[str, Any] = {"max_bytes": max_bytes, "max_pixels": max_pixels}
     if isinstance(source, Image.Image):
-        return _detached(decode(source, **limits), source)
+        return _detached(decode(source), source)
     if isinstance(source, np.ndarray) or is_tensor(source):
-        decoded = decode(source, **limits)
+        decoded = decode(source)
         return replace(decoded, pixels=decoded.pixels.copy())
     if callable(getattr(file_of(source), "read", None)):
         name = name_of(source)
-        with open_stream(source, name, TIMEOUT, max_bytes) as stream:
+        with open_stream(source, name, TIMEOUT, MAX_BYTES) as stream:
             return {"bytes": stream.read(), "path": name}
     return source
 

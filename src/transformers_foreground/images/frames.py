@@ -100,22 +100,17 @@ def _cropped(image: DecodedImage, size: tuple[int, int]) -> Any:
 
 
 @contextmanager
-def open_animation(
-    source: ImageInput, *, timeout: float = TIMEOUT, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS
-) -> Iterator[Animation]:
+def open_animation(source: ImageInput) -> Iterator[Animation]:
     """Open an animation; a still image is one of a single frame.
 
     Args:
-        source: A path, a URL, bytes or a binary file object, as for `decode`.
-        timeout: Seconds that a download may take.
-        max_bytes: Most bytes to take from a URL or a file object.
-        max_pixels: Most pixels of one frame.
+        source: A path, a URL, bytes or a binary file object, as for `decode`, and with its limits.
 
     Raises:
         ImageError: It cannot be read; the message names it and says why.
     """
-    limits = Limits(name_of(source), max_pixels)
-    with open_stream(source, limits.name, timeout, max_bytes) as stream:
+    limits = Limits(name_of(source), MAX_PIXELS)
+    with open_stream(source, limits.name, TIMEOUT, MAX_BYTES) as stream:
         opened = open_image(stream, limits, frames=True)
         try:
             count = _count(opened, stream)
