@@ -91,8 +91,8 @@ def test_background_removal_keeps_hidden_colours(tiny: Path) -> None:
 
 
 def test_background_removal_replaces_alpha(tiny: Path) -> None:
-    picture = Image.new("RGBA", (20, 10), (255, 255, 255, 7))
-    assert pipeline("background-removal", "briaai/RMBG-1.4")(picture).getpixel((3, 3)) == (255, 255, 255, 255)
+    image = Image.new("RGBA", (20, 10), (255, 255, 255, 7))
+    assert pipeline("background-removal", "briaai/RMBG-1.4")(image).getpixel((3, 3)) == (255, 255, 255, 255)
 
 
 # --- many images ----------------------------------------------------------------------------------------------------
@@ -113,9 +113,9 @@ def test_an_empty_list_gives_an_empty_list(segmenter: Any) -> None:
 def test_batching_changes_nothing(batch: int | None, batch_size: int, num_workers: int, tmp_path: Path) -> None:
     folder = write_repo(tmp_path / "m", dtypes={"": brightness_model(batch=batch)})
     with pipeline("image-segmentation", folder) as segmenter:
-        pictures = [shade(50 * i, (20 + i, 10)) for i in range(5)]
-        alone = [mask_of(segmenter(p)).tobytes() for p in pictures]
-        together = [mask_of(r).tobytes() for r in segmenter(pictures, batch_size=batch_size, num_workers=num_workers)]
+        images = [shade(50 * i, (20 + i, 10)) for i in range(5)]
+        alone = [mask_of(segmenter(p)).tobytes() for p in images]
+        together = [mask_of(r).tobytes() for r in segmenter(images, batch_size=batch_size, num_workers=num_workers)]
     assert together == alone
 
 
@@ -123,8 +123,8 @@ def test_batches_of_several_sizes(tmp_path: Path) -> None:
     preprocessor = {**RMBG_PREPROCESSOR, "size": {"shortest_edge": 16}, "size_divisibility": 8}
     folder = write_repo(tmp_path / "m", dtypes={"": brightness_model(size=None, batch=None)}, preprocessor=preprocessor)
     segmenter = pipeline("image-segmentation", folder, batch_size=4)
-    pictures = [shade(255, size) for size in [(32, 16), (16, 32), (64, 32), (16, 16)]]
-    assert [mask_of(r).shape for r in segmenter(pictures)] == [(16, 32), (32, 16), (32, 64), (16, 16)]
+    images = [shade(255, size) for size in [(32, 16), (16, 32), (64, 32), (16, 16)]]
+    assert [mask_of(r).shape for r in segmenter(images)] == [(16, 32), (32, 16), (32, 64), (16, 16)]
 
 
 def test_a_generator_streams_with_bounded_look_ahead(segmenter: Any) -> None:
@@ -384,13 +384,13 @@ def test_context_manager(tiny: Path) -> None:
 
 
 def test_threads_share_one_pipeline(segmenter: Any) -> None:
-    pictures = [shade(10 * i, (20 + i, 10)) for i in range(16)]
-    expected = [mask_of(segmenter(p)).tobytes() for p in pictures]
+    images = [shade(10 * i, (20 + i, 10)) for i in range(16)]
+    expected = [mask_of(segmenter(p)).tobytes() for p in images]
     got: dict[int, bytes] = {}
 
     def work(i: int) -> None:
         for _ in range(5):
-            got[i] = mask_of(segmenter(pictures[i])).tobytes()
+            got[i] = mask_of(segmenter(images[i])).tobytes()
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(16)]
     for thread in threads:

@@ -168,7 +168,11 @@ class Segmenter(Model):
         return [ran[i] for i in range(len(batch))]
 
     def finish(self, ran: Ran) -> Foreground:
-        """Make the mask of what `run` gave for one image."""
+        """Make the mask of what `run` gave for one image.
+
+        Raises:
+            ImageError: Memory does not suffice.
+        """
         with enough_memory(ran.image.name):
             mask = postprocess(ran.plane, ran.image.height, ran.image.width, ran.processing)
         return Foreground(ran.image, mask, ran.plane, ran.seconds)
@@ -179,6 +183,12 @@ class Segmenter(Model):
         Args:
             image: Anything that `images.decode` takes.
             options: Those of `prepare`.
+
+        Returns:
+            The mask, with the image and the model's own plane.
+
+        Raises:
+            ForegroundError: As `prepare`, `run` and `finish` say.
         """
         return self.finish(self.run([self.prepare(image, **options)])[0])
 
@@ -193,7 +203,7 @@ class Segmenter(Model):
         batch_size: int = 1,
         **options: Any,
     ) -> Steps:
-        """Say what becomes of each of many images.
+        """Describe what is to be done with each of many images, for `stream` and `submit`.
 
         Args:
             read: Returns the image of an item: anything that `images.decode` takes. Without it the items are images,
@@ -253,7 +263,18 @@ class Segmenter(Model):
                 queue.wait()
 
     def submit(self, item: Any, steps: Steps | None = None) -> Future[Any]:
-        """Put one item at the end of the queue, for code that waits for it later, or awaits it."""
+        """Put one item at the end of the queue, for code that waits for it later, or awaits it.
+
+        Args:
+            item: An image, or what `steps` reads it from.
+            steps: What `steps` returned.
+
+        Returns:
+            The result. Cancelled, the item leaves the queue.
+
+        Raises:
+            ForegroundError: The model has been disposed of.
+        """
         return self.queue.submit(item, steps or self.steps())
 
     @property

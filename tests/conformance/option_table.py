@@ -248,7 +248,7 @@ TABLE: Mapping[str, Sequence[Row]] = {
             "Transformers.js ignores options that it does not know.",
         ),
     ],
-    "Pictures": [
+    "Images": [
         Row("segmenter(new URL(`file://${files.photo}`))", "segmenter(Path(files.photo))"),
         Row("segmenter(`file://${files.photo}`)", 'segmenter(f"file://{files.photo}")', WORKS, _MASK),
         Row("segmenter(data_url(files.photo))", "segmenter(data_url(files.photo))", WORKS, _MASK),

@@ -108,7 +108,7 @@ class Gate:
 
     def __call__(self, graph: Any, values: np.ndarray) -> Any:
         with self._lock:
-            self.came.append([10 * round(25.5 * (float(picture.mean()) + 0.5)) for picture in values])
+            self.came.append([10 * round(25.5 * (float(image.mean()) + 0.5)) for image in values])
             self.inside += 1
             self.most_inside = max(self.most_inside, self.inside)
         try:
@@ -158,13 +158,13 @@ def batching(tmp_path: Path) -> Iterator[Any]:
 @pytest.mark.parametrize("options", [{}, {"return_mask": True}, {"resampling": "bria"}], ids=str)
 def test_results_are_those_of_a_call(tiny: Path, task: str, options: dict[str, Any]) -> None:
     called = pipeline(task, "briaai/RMBG-1.4")
-    pictures = shades(12)
+    images = shades(12)
 
     async def main() -> list[Any]:
         async with called:
-            return await asyncio.gather(*(called.acall(picture, **options) for picture in pictures))
+            return await asyncio.gather(*(called.acall(image, **options) for image in images))
 
-    expected = [plain(called(picture, **options)) for picture in pictures]
+    expected = [plain(called(image, **options)) for image in images]
     assert [plain(result) for result in run(main())] == expected
 
 
@@ -172,10 +172,10 @@ def test_results_are_those_of_a_call(tiny: Path, task: str, options: dict[str, A
 @pytest.mark.parametrize("kind", [list, tuple])
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_a_list_gives_a_list(batching: Any, count: int, kind: Any, batch_size: int) -> None:
-    pictures = kind(shades(count))
-    results = run(batching.acall(pictures, batch_size=batch_size))
+    images = kind(shades(count))
+    results = run(batching.acall(images, batch_size=batch_size))
     assert isinstance(results, list)
-    assert [plain(result) for result in results] == [plain(result) for result in batching(pictures)]
+    assert [plain(result) for result in results] == [plain(result) for result in batching(images)]
 
 
 def test_every_kind_of_input(segmenter: Any, tmp_path: Path, half_bright: Image.Image) -> None:
@@ -207,12 +207,12 @@ def test_another_kind_of_model_is_called_whole(segmenter: Any) -> None:
         image_processor=transformers.SegformerImageProcessor(size={"height": 64, "width": 64}),
         task="image-segmentation",
     )
-    picture = Image.linear_gradient("L").convert("RGB")
-    expected = [(part["label"], plain(part["mask"])) for part in other(picture)]
+    image = Image.linear_gradient("L").convert("RGB")
+    expected = [(part["label"], plain(part["mask"])) for part in other(image)]
 
     async def main() -> list[Any]:
         async with other:
-            return [await other.acall(picture), *await other.acall([picture], subtask="semantic")]
+            return [await other.acall(image), *await other.acall([image], subtask="semantic")]
 
     for result in run(main()):
         assert [(part["label"], plain(part["mask"])) for part in result] == expected
@@ -223,7 +223,7 @@ def test_another_kind_of_model_is_called_whole(segmenter: Any) -> None:
 
 def test_first_come_first_served(segmenter: Any, gate: Gate) -> None:
     async def main() -> None:
-        calls = [asyncio.create_task(segmenter.acall(picture)) for picture in shades(20)]
+        calls = [asyncio.create_task(segmenter.acall(image)) for image in shades(20)]
         await rounds()  # all have come
         gate.let()
         await asyncio.gather(*calls)
@@ -244,7 +244,7 @@ def test_the_event_loop_stays_free(segmenter: Any, gate: Gate) -> None:
                 await asyncio.sleep(0)
 
         ticking = asyncio.create_task(ticker())
-        calls = [asyncio.create_task(segmenter.acall(picture)) for picture in shades(3)]
+        calls = [asyncio.create_task(segmenter.acall(image)) for image in shades(3)]
         await until(lambda: gate.inside == 1)
         before = ticks
         await rounds(500)  # the model is held inside, and only what comes after this frees it
@@ -261,7 +261,7 @@ def test_decoding_and_finishing_overlap_the_model(segmenter: Any, gate: Gate, de
     first, second, third = shades(3)
 
     async def main() -> None:
-        calls = [asyncio.create_task(segmenter.acall(picture)) for picture in (first, second)]
+        calls = [asyncio.create_task(segmenter.acall(image)) for image in (first, second)]
         await until(
             lambda: gate.inside == 1 and second.size in sizes(decoded)
         )  # decoded while the first one is in the model
@@ -279,14 +279,14 @@ def test_decoding_and_finishing_overlap_the_model(segmenter: Any, gate: Gate, de
 
 @pytest.mark.parametrize("whose", ["one caller's list", "a caller each"])
 def test_only_the_next_few_are_decoded(segmenter: Any, gate: Gate, decoded: list[Any], whose: str) -> None:
-    pictures = shades(25)
+    images = shades(25)
     room = segmenter.segmenter.queue.room(1)
 
     async def main() -> None:
-        calls = [[picture] for picture in pictures] if whose == "a caller each" else [pictures]
+        calls = [[image] for image in images] if whose == "a caller each" else [images]
         tasks = [asyncio.create_task(segmenter.acall(call)) for call in calls]
         await until(lambda: gate.inside == 1 and len(decoded) == room)
-        for done in range(1, len(pictures)):
+        for done in range(1, len(images)):
             gate.let(1)
             await until(lambda done=done: len(gate.came) > done)
             await rounds()
@@ -295,7 +295,7 @@ def test_only_the_next_few_are_decoded(segmenter: Any, gate: Gate, decoded: list
         await asyncio.gather(*tasks)
 
     run(main())
-    assert len(decoded) == len(pictures)
+    assert len(decoded) == len(images)
 
 
 def test_a_long_list_lets_others_have_their_turn(segmenter: Any, gate: Gate) -> None:
@@ -314,7 +314,7 @@ def test_a_long_list_lets_others_have_their_turn(segmenter: Any, gate: Gate) -> 
 
 def test_ready_images_of_all_callers_make_a_batch(batching: Any, gate: Gate, decoded: list[Any]) -> None:
     async def main() -> list[Any]:
-        calls = [asyncio.create_task(batching.acall(picture, batch_size=3)) for picture in shades(7)]
+        calls = [asyncio.create_task(batching.acall(image, batch_size=3)) for image in shades(7)]
         await until(lambda: gate.inside == 1 and len(decoded) == 7)
         queue = batching.segmenter.queue
         await until(lambda: all(job.prepared.done() for job in list(queue._begun)))
@@ -324,7 +324,7 @@ def test_ready_images_of_all_callers_make_a_batch(batching: Any, gate: Gate, dec
     results = [plain(result) for result in run(main())]
     assert [shade for batch in gate.came for shade in batch] == [10 * i for i in range(7)]
     assert all(len(batch) == 3 for batch in gate.came[1:-1])
-    assert results == [plain(batching(picture)) for picture in shades(7)]
+    assert results == [plain(batching(image)) for image in shades(7)]
 
 
 @pytest.fixture
@@ -372,10 +372,10 @@ def test_nobody_waits_for_anothers_download(segmenter: Any, slow_server: Any) ->
 
 
 def test_cancelled_work_that_has_not_begun_never_runs(segmenter: Any, gate: Gate, decoded: list[Any]) -> None:
-    pictures = shades(10)
+    images = shades(10)
 
     async def main() -> None:
-        calls = [asyncio.create_task(segmenter.acall(picture)) for picture in pictures]
+        calls = [asyncio.create_task(segmenter.acall(image)) for image in images]
         await until(lambda: gate.inside == 1 and len(decoded) == segmenter.segmenter.queue.room(1))
         for i in (0, 2, 8):  # in the model; decoded; waiting
             calls[i].cancel()
@@ -388,7 +388,7 @@ def test_cancelled_work_that_has_not_begun_never_runs(segmenter: Any, gate: Gate
 
     run(main())
     assert gate.came == [[10 * i] for i in range(10) if i not in (2, 8)]
-    assert pictures[8] not in decoded
+    assert images[8] not in decoded
 
 
 def test_a_cancelled_list_leaves_the_queue(segmenter: Any, gate: Gate, decoded: list[Any]) -> None:
@@ -421,9 +421,9 @@ def test_a_timeout_cancels(segmenter: Any, gate: Gate) -> None:
 
 def test_cancelling_leaves_nothing_behind(segmenter: Any, gate: Gate) -> None:
     async def main() -> list[Any]:
-        pictures = shades(30)
-        remembered = [weakref.ref(picture) for picture in pictures]
-        calls = [asyncio.create_task(segmenter.acall(picture)) for picture in pictures]
+        images = shades(30)
+        remembered = [weakref.ref(image) for image in images]
+        calls = [asyncio.create_task(segmenter.acall(image)) for image in images]
         await until(lambda: gate.inside == 1)
         for call in calls:
             call.cancel()
@@ -444,7 +444,7 @@ def test_cancelling_leaves_nothing_behind(segmenter: Any, gate: Gate) -> None:
 
 def test_a_loop_that_ends_takes_its_calls_along(segmenter: Any, gate: Gate) -> None:
     async def main() -> None:
-        forgotten.extend(asyncio.create_task(segmenter.acall(picture)) for picture in shades(9))
+        forgotten.extend(asyncio.create_task(segmenter.acall(image)) for image in shades(9))
         await until(lambda: gate.inside == 1)
 
     forgotten: list[asyncio.Task[Any]] = []
@@ -498,8 +498,8 @@ def test_on_error(segmenter: Any, inputs: Any, on_error: str, left: Any) -> None
 
 def test_one_callers_error_is_not_anothers(segmenter: Any) -> None:
     async def main() -> list[Any]:
-        pictures = [b"not an image" if i % 3 == 0 else shade(i) for i in range(12)]
-        return await asyncio.gather(*map(segmenter.acall, pictures), return_exceptions=True)
+        images = [b"not an image" if i % 3 == 0 else shade(i) for i in range(12)]
+        return await asyncio.gather(*map(segmenter.acall, images), return_exceptions=True)
 
     results = run(main())
     assert [isinstance(result, ImageError) for result in results] == [i % 3 == 0 for i in range(12)]
@@ -517,7 +517,7 @@ def test_one_callers_image_does_not_spoil_the_batch(
     monkeypatch.setattr(model, "forward", picky)
 
     async def main() -> list[Any]:
-        calls = [asyncio.create_task(batching.acall(picture, batch_size=4)) for picture in shades(8)]
+        calls = [asyncio.create_task(batching.acall(image, batch_size=4)) for image in shades(8)]
         await until(lambda: gate.inside == 1 and len(decoded) == 8)
         gate.let()
         return await asyncio.gather(*calls, return_exceptions=True)
@@ -540,7 +540,7 @@ def test_an_error_in_the_last_step_comes_too(segmenter: Any, monkeypatch: pytest
 
 def test_dispose_ends_what_waits(segmenter: Any, gate: Gate) -> None:
     async def main() -> None:
-        calls = [asyncio.create_task(segmenter.acall(picture)) for picture in shades(9)]
+        calls = [asyncio.create_task(segmenter.acall(image)) for image in shades(9)]
         calls.append(asyncio.create_task(segmenter.acall(shades(9), on_error="none")))
         await until(lambda: gate.inside == 1)
         segmenter.dispose()
@@ -629,12 +629,12 @@ def test_one_loop_after_another(segmenter: Any) -> None:
 
 def test_loops_in_several_threads(segmenter: Any, gate: Gate) -> None:
     gate.let()
-    pictures = shades(16)
-    expected = [plain(segmenter(picture)) for picture in pictures]
+    images = shades(16)
+    expected = [plain(segmenter(image)) for image in images]
     got: list[list[Any]] = []
 
     async def main() -> list[Any]:
-        return await asyncio.gather(*map(segmenter.acall, pictures))
+        return await asyncio.gather(*map(segmenter.acall, images))
 
     workers = [threading.Thread(target=lambda: got.append(run(main()))) for _ in range(4)]
     for worker in workers:

