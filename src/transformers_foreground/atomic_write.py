@@ -18,7 +18,7 @@ from typing import IO, Final
 
 _NAME: Final = re.compile(r"\.[0-9a-f]{12}-(?P<host>[0-9a-f]{8})-(?P<process>\d+)-[0-9a-f]{8}\.part")
 _STALE: Final = 24 * 3600  # seconds since the last byte, after which the writer is dead, wherever it ran
-READ_ONLY: Final = "the file that is there is read-only"
+_READ_ONLY: Final = "the file that is there is read-only"
 _O_BINARY: Final = getattr(os, "O_BINARY", 0)  # Windows alone has it, and would translate line ends without it
 
 
@@ -67,7 +67,7 @@ def whole_file(path: Path, *, durable: bool = False, mtime_ns: int | None = None
             yield file
         return
     if mode is not None and not os.access(path, os.W_OK):  # to rename onto it would be allowed on most systems
-        raise PermissionError(errno.EACCES, READ_ONLY, str(path))
+        raise PermissionError(errno.EACCES, _READ_ONLY, str(path))
     # Not tempfile's: its files are private (0600), and the umask cannot be read without changing it for all threads.
     created_with = 0o666 if mode is None else stat.S_IMODE(mode) & 0o777
     temporary = unfinished(path)
@@ -87,6 +87,19 @@ def whole_file(path: Path, *, durable: bool = False, mtime_ns: int | None = None
         raise
     if durable:
         _sync_folder(path.parent)
+
+
+def obstacle(target: Path) -> str:
+    """Return why a file cannot be written, as far as can be known in advance; empty if nothing stands in its way."""
+    # On Windows there may be none: a drive that is not there.
+    folder = next((parent for parent in target.parents if os.path.exists(parent)), target.parent)
+    if not os.path.isdir(folder):
+        return f"{folder} is not a folder"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"{folder.resolve()} is read-only, or not yours to write in"
+    if os.path.isfile(target) and not os.access(target, os.W_OK):
+        return _READ_ONLY
+    return ""
 
 
 def replace_durably(temporary: Path, path: Path) -> None:

@@ -449,6 +449,21 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
         evaluate({}, output=tmp_path)
 
 
+def test_a_folder_that_cannot_be_written(data: Path, models: list[dict[str, Any]], tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from transformers_foreground.cli import app
+
+    (tmp_path / "file").write_text("somebody's")
+    (tmp_path / "tiny.yaml").write_text(json.dumps(recipe_of(models[:1])))
+    output = tmp_path / "file/out"
+    done = CliRunner().invoke(app, ["evaluate", str(tmp_path / "tiny.yaml"), "-o", str(output), "--data", str(data)])
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"error: {output} cannot be written: ")
+    assert "Make room, or choose another folder; the same command keeps what is measured." in done.stderr
+    assert (tmp_path / "file").read_text() == "somebody's"
+
+
 def test_the_command(
     data: Path, models: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -395,6 +395,22 @@ def test_other_files_are_not_overwritten(model: Path, taken: str, tmp_path: Path
     assert target.read_bytes() == before
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(model: Path, tmp_path: Path) -> None:
+    images, held = photos(tmp_path / "photos", 14), photos(tmp_path / "held", 13, seed=1)
+    (tmp_path / "file").write_bytes(b"")
+    stages: list[str] = []
+    with pytest.raises(UnsupportedOptionError, match=r"file/x\.onnx cannot be written: .*file is not a folder\. Give"):
+        quantize(
+            model,
+            images,
+            count=8,
+            evaluate=[held],
+            output=tmp_path / "file/x.onnx",
+            track=lambda stage, _: lambda: stages.append(stage),
+        )
+    assert stages == []
+
+
 def test_images_are_never_used_twice(tmp_path: Path) -> None:
     images = photos(tmp_path / "photos", 20)
     for i in range(5):  # the same image under another name

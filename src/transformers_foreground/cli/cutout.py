@@ -238,7 +238,7 @@ def _check_sheet(sheet: Path, watched: list[str], *, force: bool) -> None:
         raise typer.BadParameter(f"--contact-sheet {sheet} is in a folder that is watched. Choose another place.")
     if sheet.exists() and not force:
         raise typer.BadParameter(f"--contact-sheet {sheet} exists. Use --force to overwrite it, or another name.")
-    from transformers_foreground.cli.running import obstacle
+    from transformers_foreground.atomic_write import obstacle
 
     if why := obstacle(sheet):
         raise typer.BadParameter(f"--contact-sheet {sheet} cannot be written: {why}. Choose another place.")

@@ -13,7 +13,12 @@ import typer
 from transformers_foreground.cli.consent import with_consent
 from transformers_foreground.cli.console import complain, progress_bar, say
 from transformers_foreground.cli.options import QuietOption, YesOption
-from transformers_foreground.errors import UnsupportedDeviceError, UnsupportedDtypeError, UnsupportedOptionError
+from transformers_foreground.errors import (
+    ForegroundError,
+    UnsupportedDeviceError,
+    UnsupportedDtypeError,
+    UnsupportedOptionError,
+)
 
 
 def _part(value: str | None) -> str | None:
@@ -76,6 +81,9 @@ def evaluate(
         except (UnsupportedDeviceError, UnsupportedDtypeError, UnsupportedOptionError) as error:
             complain(f"error: {error}")  # of the recipe or an option: an image's error is a row
             raise typer.Exit(2) from error
+        except OSError as error:
+            remedy = "Make room, or choose another folder; the same command keeps what is measured."
+            raise ForegroundError(f"{output} cannot be written: {error}. {remedy}") from error
     if not quiet:
         typer.echo(summary.to_json() if as_json else summary.to_markdown(), nl=False)
     if report and summary.complete and not quiet:

@@ -14,11 +14,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from transformers_foreground.atomic_write import write_whole
+from transformers_foreground.atomic_write import obstacle, write_whole
 from transformers_foreground.cli.consent import with_consent
 from transformers_foreground.cli.console import complain, download_bar, say, stderr
 from transformers_foreground.cli.options import ModelArgument, YesOption, finite
-from transformers_foreground.errors import UnsupportedOptionError
+from transformers_foreground.errors import ForegroundError, UnsupportedOptionError
 
 
 def quantize(
@@ -91,6 +91,10 @@ def quantize(
         except UnsupportedOptionError as error:  # of the command: too few images, a folder that is not there
             complain(f"error: {error}")
             raise typer.Exit(2) from error
+        except OSError as error:
+            raise ForegroundError(
+                f"{error.filename or output} cannot be written: {error.strerror or error}."
+            ) from error
     typer.echo(table(outcome))
     if report is not None:
         command = shlex.join(["foreground", "quantize", *sys.argv[2:]])
@@ -104,6 +108,8 @@ def quantize(
 
 def _check_report(report: Path, output: Path | None, title: str) -> None:
     """Refuse a report that would take another file's place, before hours of work."""
+    if why := obstacle(report):
+        raise typer.BadParameter(f"--report {report} cannot be written: {why}. Choose another place.")
     if report.is_dir() or (output is not None and os.path.realpath(report) == os.path.realpath(output)):
         raise typer.BadParameter(f"--report {report} is where something else is or goes. Choose another name.")
     if report.is_file():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from PIL import Image
 
-from transformers_foreground.atomic_write import READ_ONLY, write_whole
+from transformers_foreground.atomic_write import obstacle, write_whole
 from transformers_foreground.cli.identity import Identity, Reading
 from transformers_foreground.cli.planning import STDIO, Job
 from transformers_foreground.cli.style import Style
@@ -78,19 +78,6 @@ def check_target(job: Job, force: bool) -> None:
         )
     if why := obstacle(job.target):
         raise unwritable(job.target, why)
-
-
-def obstacle(target: Path) -> str:
-    """Return why a file cannot be written, as far as can be known in advance; empty if nothing stands in its way."""
-    # On Windows there may be none: a drive that is not there.
-    folder = next((parent for parent in target.parents if os.path.exists(parent)), target.parent)
-    if not os.path.isdir(folder):
-        return f"{folder} is not a folder"
-    if not os.access(folder, os.W_OK | os.X_OK):
-        return f"{folder.resolve()} is read-only, or not yours to write in"
-    if os.path.isfile(target) and not os.access(target, os.W_OK):
-        return READ_ONLY
-    return ""
 
 
 def problem(job: Job, force: bool) -> ForegroundError | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from transformers_foreground.atomic_write import obstacle
 from transformers_foreground.errors import UnsupportedOptionError
 from transformers_foreground.hub.transfer import sha256_of
 from transformers_foreground.quantization import plan
@@ -50,7 +51,7 @@ class Quantizer:
         self._segmenter = Segmenter(model, dtype="fp32", device="cpu", progress_callback=progress_callback)
         files = self._segmenter.files
         self.target = Path(output) if output else files.onnx.with_name(f"{files.onnx.stem}_int8.onnx")
-        _refuse_others(self.target)
+        _check_place(self.target)
         self.source: Record = {
             "name": files.onnx.name,
             "bytes": files.onnx.stat().st_size,
@@ -227,10 +228,12 @@ class Quantizer:
         return sorted(tails, key=lambda pair: (-pair[1], pair[0]))[:10]
 
 
-def _refuse_others(target: Path) -> None:
-    """Refuse to take the place of a file that was not made here, such as the model's own, or an image."""
+def _check_place(target: Path) -> None:
+    """Refuse a place that cannot be written, or that of a file that was not made here: the model's own, an image."""
     import onnx
 
+    if why := obstacle(target):
+        raise UnsupportedOptionError(f"{target} cannot be written: {why}. Give another place with --output.")
     if not target.exists():
         return
     try:
