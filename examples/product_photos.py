@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="folder of photos")
     parser.add_argument("output", type=Path, help="folder for the images")
-    parser.add_argument("--model", default="briaai/RMBG-1.4")
+    parser.add_argument("--model", default="xuebinqin/u2netp")
     parser.add_argument("--kind", choices=["png", "webp"], default="png")
     parser.add_argument("--size", type=int, help="side of the square; by default what the product needs")
     parser.add_argument("--background", default="white")
