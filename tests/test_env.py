@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from transformers_foreground import __version__, env
-from transformers_foreground.env import LogLevel
+from transformers_foreground.env import Environment, LogLevel
 from transformers_foreground.errors import UnsupportedOptionError
 
 
@@ -70,6 +70,11 @@ def test_environment_variables(variable: str, value: str, setting: str, expected
     environment = {"SYSTEMROOT": os.environ.get("SYSTEMROOT", ""), "HOME": "/nowhere", variable: value}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.stdout.strip() == expected
+
+
+def test_an_empty_endpoint_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "")
+    assert Environment().remote_host == "https://huggingface.co"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have other folders")

@@ -91,9 +91,7 @@ class Environment:
     default_model: str | None = field(default_factory=lambda: os.environ.get("FOREGROUND_MODEL") or None)
     default_device: str = field(default_factory=lambda: os.environ.get("FOREGROUND_DEVICE") or "auto")
     cache_dir: str | os.PathLike[str] | None = None
-    remote_host: str = field(
-        default_factory=lambda: os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-    )
+    remote_host: str = field(default_factory=lambda: _from("HF_ENDPOINT", "https://huggingface.co").rstrip("/"))
     remote_path_template: str = DEFAULT_REMOTE_PATH_TEMPLATE
     max_model_bytes: int | None = 2 * 2**30
     allow_private_urls: bool = True

@@ -22,7 +22,7 @@ class Segment(TypedDict):
 
     Attributes:
         label: Always `None`, as in Transformers.js: there is one class.
-        score: Always `None`, as there.
+        score: Always `None`, for the same reason.
         mask: PIL image of mode "L" and of the image's size; 255 is foreground.
     """
 

@@ -27,7 +27,7 @@ from transformers_foreground.hub.transfer import CallbackError, OnBytes
 logger = logging.getLogger(__name__)
 
 _CHUNK: Final = 1 << 17
-_SECONDS: Final = 0.1  # of a slow download, after which less than a chunk is told, too
+_SECONDS: Final = 0.1  # of a slow download, after which less than a chunk is reported too
 _TRIES: Final = 3  # in a row that brought nothing
 _TEMPORARY: Final = (500, 502, 503, 504)
 

@@ -33,7 +33,7 @@ def config_json(config: Mapping[str, Any]) -> dict[str, Any]:
     briaai/RMBG-1.4's own, for one, they do. What a model is, its graph says; see `runtime.graphs`.
 
     Args:
-        config: The config, as it was found.
+        config: The model's own.
     """
     known = config.get("model_type") in _MODEL_TYPES
     return {**config, "model_type": config["model_type"] if known else _ANY_GRAPH}

@@ -60,7 +60,7 @@ def write_animation(
     """Write an animation, frame by frame.
 
     Args:
-        file: Where to; seekable.
+        file: The file to write, seekable.
         frames: Taken one at a time. A GIF has 255 colours a frame, and pixels that are seen or not: alpha from 128 on.
         kind: `"webp"`, `"png"` or `"gif"`.
         count: How many frames come.
@@ -107,7 +107,7 @@ def _write_webp(file: IO[bytes], frames: _Timed, plays: int, quality: int | None
             length += file.write(_riff(b"ANIM", struct.pack("<IH", 0, min(plays, 65_535))))
         still = stills.encode(image, "webp", quality)
         pixels = b"".join(part for name, part in _riff_chunks(still) if name in (b"ALPH", b"VP8 ", b"VP8L"))
-        instead = b"\x02"  # of what was there, not blended with it
+        instead = b"\x02"  # replace the frame before, do not blend with it
         length += file.write(_riff(b"ANMF", _u24(0) * 2 + canvas + _u24(delay) + instead + pixels))
         if length > _MOST_RIFF:
             raise ImageError("The animation is too long for WebP, which holds 4 GB: give a quality, or a max_size.")

@@ -40,7 +40,7 @@ def decode_bounded(
 ) -> DecodedImage:
     """Decode an image as `decode` does, within limits on CPU time and memory.
 
-    The worker processes stay for the next image; there are as many as there were calls at once.
+    The worker processes stay for the next images: as many as there were calls at the same time.
 
     Args:
         data: The bytes of an image file.

@@ -8,7 +8,7 @@ from PIL import Image
 
 
 def within(width: int, height: int, longest: int) -> tuple[int, int]:
-    """Shrink a size, keeping its shape, until no side is longer than that. A smaller one stays as it is.
+    """Shrink a size, keeping its ratio, so that no side is longer than `longest`. A smaller size stays as it is.
 
     Args:
         width: In pixels.

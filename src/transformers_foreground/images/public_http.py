@@ -83,7 +83,7 @@ def connect_public(address: tuple[str, int], timeout: Any = None, *_: Any) -> so
 
 
 _STORES: Final = ("s3", "s3a", "gs", "gcs", "hf", "file", "local", "zip", "tar", "gzip")
-"""Schemes of stores whose address is set up by who runs the process, and of archives and files."""
+"""Schemes of stores whose address the process's own configuration decides, and of archives and files."""
 
 _CACHES: Final = ("simplecache", "filecache", "blockcache", *_STORES)
 """Words that may stand alone in a chain of URIs."""
@@ -92,7 +92,7 @@ _CACHES: Final = ("simplecache", "filecache", "blockcache", *_STORES)
 def check_uri(uri: str) -> None:
     """Refuse a URI that would let who names it choose a host, where `env.allow_private_urls` is `False`.
 
-    Images behind `http:` and `https:` are no matter of this: `decode` fetches them itself, address by address.
+    This is not for images behind `http:` and `https:`: `decode` fetches those itself, and checks each address.
 
     Args:
         uri: As pyarrow, fsspec and `datasets` take it: `s3://bucket/key`, `zip://a.png::https://host/b.zip`.

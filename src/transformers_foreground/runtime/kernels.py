@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from transformers_foreground.runtime.affine import PRODUCT
 
-_STEPS: Final = 64  # fractions of a position that are told apart
+_STEPS: Final = 64  # fractions of a position that make a difference
 _BITS: Final = 12  # of a weight
 _BLOCK: Final = 1 << 20  # output values handled at a time
 _SUMS: Final = 16  # rows of a matrix product

@@ -53,9 +53,9 @@ def to_alpha(plane: NDArray[np.float32], source: str = "The model's output") -> 
     """Return one image's plane as alpha, whatever form the model gives it in.
 
     A plane that leaves [−1e-5, 1 + 1e-5] holds logits and goes through a sigmoid, in double precision, as in
-    Transformers.js. Two forms are told apart from logits, of which a sigmoid would make white: levels of 0..255, which
-    are a plane without negative values that either has only whole numbers or some above 64. Single values that are no
-    numbers (NaN) become 0, and infinite ones 0 or 1: they decide nothing about the others.
+    Transformers.js. Levels of 0..255, which a sigmoid would make white, are recognised: a plane without negative values
+    that has either whole numbers only, or some above 64. Single values that are no numbers (NaN) become 0, and infinite
+    ones 0 or 1, whatever the others are.
 
     Args:
         plane: float32, any shape.

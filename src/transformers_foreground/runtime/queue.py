@@ -19,7 +19,7 @@ _MAX_BYTES: Final = 2**30  # of images in memory at once; one that is larger is 
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """What becomes of an image.
+    """What is done with an image, step by step.
 
     Attributes:
         prepare: Makes the model's input of it, on a worker thread.
@@ -93,7 +93,7 @@ class Queue:
 
         Args:
             image: What `steps.take` takes.
-            steps: What becomes of it.
+            steps: What is done with it.
 
         Returns:
             The result. Cancelled, it leaves the queue; no step of it begins any more.
@@ -129,7 +129,7 @@ class Queue:
 
         Args:
             images: Read on the calling thread.
-            steps: What becomes of each.
+            steps: What is done with each.
 
         Yields:
             For each image, in order, its result, or the `ForegroundError` that a step raised for it. Any other
@@ -202,7 +202,7 @@ class Queue:
                 self._admit()
 
     def _admit(self) -> None:
-        """Begin with those at the head of the queue, as far as there is room. The lock is held."""
+        """Start the first jobs of the queue, as many as there is room for. The lock is held."""
         while self._waiting and self._has_room(next(iter(self._waiting.values()))):
             _, job = self._waiting.popitem(last=False)
             self._held += 1
