@@ -179,7 +179,7 @@ def test_arrays_of_pixels(tiny: Path, options: dict[str, Any]) -> None:
     )
     with pytest.raises(UnsupportedOptionError, match=r"\(3, 10, 20\)"):
         planes.map(mapper, **options)
-    with pytest.raises(UnsupportedOptionError, match="numbers in lists"):
+    with pytest.raises(UnsupportedOptionError, match="has numbers"):
         datasets.Dataset.from_dict({"image": [value.tolist() for value in values]}).map(mapper, **options)
 
 

@@ -73,6 +73,8 @@ def test_bytes(spark: Any, tiny: Path) -> None:
         map_in_arrow(df).collect()
     with pytest.raises(UnsupportedOptionError, match="photo"):
         map_in_arrow(df, image_column="photo")
+    with pytest.raises(UnsupportedOptionError, match="Set id_column to one of: id, image, note"):
+        map_in_arrow(df, id_column="key")
 
 
 def test_a_worker_is_killed_half_way(spark: Any, tiny: Path, tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def flatten(value: Any, path: Sequence[str], images: list[Any]) -> Any:
         Lists as deep as the value's, with the index into `images` in place of each image.
 
     Raises:
-        UnsupportedOptionError: A mapping lacks a field, or there are numbers in lists.
+        UnsupportedOptionError: A mapping lacks a field, or there are numbers.
     """
     items = _items(value)
     if items is not None:
@@ -105,7 +105,7 @@ def flatten(value: Any, path: Sequence[str], images: list[Any]) -> Any:
         return flatten(field_of(value, path[0], ".".join(path)), path[1:], images)
     if isinstance(value, (int, float, np.number)):
         raise UnsupportedOptionError(
-            "The images' column has numbers in lists, which may be pixels or anything: store encoded images, or "
+            "The images' column has numbers, which may be pixels or anything: store encoded images, or "
             "give numpy arrays (H, W) or (H, W, C), as datasets.Image() and Array3D(shape=(H, W, C)) do."
         )
     images.append(value)

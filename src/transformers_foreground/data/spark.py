@@ -63,6 +63,8 @@ def map_in_arrow(
 
     conf = df.sparkSession.conf
     mapper = ArrowMapper(model, **{"cores": int(conf.get("spark.task.cpus", "1") or 1), **options})
+    if mapper.id_column is not None:
+        path_to(mapper.id_column, df.schema.names, "id_column")  # here, not in hours on a worker
     host = conf.get("spark.driver.host", None)
     recorder = record_at(host, conf.get("spark.driver.bindAddress", host) or host) if host else None
     new = {field.name: field for field in _added(mapper, df.schema)}
