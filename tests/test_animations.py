@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,6 +130,16 @@ def test_refusals(output: str, options: Any, message: str, segmenter: Segmenter,
     with pytest.raises((UnsupportedOptionError, ImageError), match=message):
         cutout_animation(source, tmp_path / output, segmenter, **options)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ball.gif", "model"]
+
+
+def test_the_animation_itself_is_not_overwritten(segmenter: Segmenter, tmp_path: Path) -> None:
+    source = write(tmp_path / "ball.png")
+    before = source.read_bytes()
+    os.symlink(source, tmp_path / "link.png")
+    for image, output in ((source, source), (str(source), tmp_path / "link.png")):
+        with pytest.raises(UnsupportedOptionError, match=r"is the animation itself, which would be lost"):
+            cutout_animation(image, output, segmenter)
+    assert source.read_bytes() == before
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png"])

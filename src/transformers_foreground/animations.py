@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator
@@ -121,6 +122,8 @@ def cutout_animation(
     for name in ("crop", "premultiplied"):
         if options.get(name):
             raise UnsupportedOptionError(f"{name}={options[name]!r}: animations have no such option.")
+    if isinstance(image, str | os.PathLike) and os.path.exists(image) and output.exists() and output.samefile(image):
+        raise UnsupportedOptionError(f"{output} is the animation itself, which would be lost: choose another name.")
     animated.check(kind, quality)
     check_weight(weight)
 

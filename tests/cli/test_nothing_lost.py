@@ -16,6 +16,7 @@ from test_cli import SRC, here, no_model, photo, run, start
 from transformers_foreground.cli import batch
 from transformers_foreground.cli.planning import plan
 from transformers_foreground.cli.style import Style
+from transformers_foreground.cli.watching import Seen, rounds
 
 __all__ = ["here", "photo"]  # fixtures
 
@@ -323,3 +324,35 @@ def test_a_folder_that_goes_away_meanwhile(instead: str, photo: Path, monkeypatc
     else:  # it is made again
         assert result.exit_code == 0
         assert len(os.listdir("out")) == 2
+
+
+def test_a_sheet_that_appears_meanwhile(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Style.encode
+
+    def encode(style: Style, result: Image.Image) -> bytes:
+        Path("sheet.png").write_bytes(b"somebody's")
+        return real(style, result)
+
+    monkeypatch.setattr(Style, "encode", encode)
+    result = run("photo.png", "--contact-sheet", "sheet.png")
+    assert result.exit_code == 1
+    assert "error: sheet.png exists by now. Use --force" in result.stderr
+    assert Path("sheet.png").read_bytes() == b"somebody's"
+    assert Path("photo.cutout.png").is_file()
+
+
+def test_a_watched_photo_called_like_a_mask_is_still_a_photo(here: Path) -> None:
+    """It is in the place of a result, which is refused, and is done itself as often as it changes."""
+    for name in ("hat.png", "hat.mask.png"):
+        Path(name).write_bytes(b"x")
+        os.utime(name, (1e9, 1e9))
+    jobs = plan(["hat.png", "hat.mask.png"], None, "mask").jobs
+    looks = iter(range(4))
+
+    def pause(_: float) -> None:
+        if next(looks) == 0:
+            os.utime("hat.mask.png", (1e9, 1e9 + 60))  # changed since
+
+    found = rounds(lambda: jobs, Seen(), pause)
+    assert next(found) == jobs
+    assert next(found) == [jobs[1]]

@@ -180,10 +180,10 @@ def cutout(
     digest = digest_of({**of_model, "device": device, "dtype": dtype, "resampling": resampling, "style": style})
     if log is not None:
         begin_log(log)
-    reporter = Reporter(as_json, quiet, log, contact_sheet, digest, review)
+    force = force or resume or watch
+    reporter = Reporter(as_json, quiet, log, contact_sheet, digest, review, force=force)
     if planned.left_out and not quiet:
         say(one_line(summary(planned.left_out)))
-    force = force or resume or watch
     known = Seen.of(jobs_now)
     loaded: Any = None
 

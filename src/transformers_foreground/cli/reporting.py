@@ -56,6 +56,7 @@ class Reporter:
         quiet: Print only errors.
         log: A file to which one JSON object per image is appended, with the time.
         sheet: The file of the contact sheet.
+        force: Whether the sheet may take the place of another file.
         digest: Hash of the options; the log has it beside each result.
         review: How many of the most doubtful images to list at the end.
         reported: How many images were reported so far.
@@ -71,6 +72,7 @@ class Reporter:
     review: int = 0
     reported: int = 0
     failed: int = 0
+    force: bool = True
     log_failed: bool = False
     _cells: list[tuple[Image.Image, str, float]] = field(default_factory=list)
     _doubtful: list[tuple[float, int, str]] = field(default_factory=list)  # a heap: the least doubtful first
@@ -135,7 +137,7 @@ class Reporter:
         """List the most doubtful images and write the contact sheet, if they were asked for.
 
         Raises:
-            ImageError: The sheet cannot be written.
+            ImageError: The sheet cannot be written, or another file has its name.
         """
         if self._doubtful:
             lines = [f"  {doubt:.3f}  {line}" for doubt, _, line in sorted(self._doubtful, reverse=True)]
@@ -144,6 +146,8 @@ class Reporter:
             self._write_sheet(self.sheet)
 
     def _write_sheet(self, path: Path) -> None:
+        if not self.force and path.exists():
+            raise ImageError(f"{path} exists by now. Use --force to overwrite it, or another name.")
         try:
             cells, names, doubts = zip(*self._cells, strict=True)
             marked = {i for i, doubt in enumerate(doubts) if is_high(doubt)}
