@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from transformers_foreground.errors import UnsupportedTaskError
 from transformers_foreground.hub.known_models import DEFAULT_MODELS
 from transformers_foreground.hub.repository import Repo
 from transformers_foreground.hub.selection import CONFIG, PREPROCESSOR, Selection, select
-
-TASKS: Final = tuple(DEFAULT_MODELS)
 
 
 @dataclass(frozen=True)
@@ -214,7 +212,7 @@ def clear_pipeline_cache(task: str, model_id: str | Path | None = None, **option
 
 def _model_of(task: str, model_id: str | Path | None) -> str:
     if task not in DEFAULT_MODELS:
-        raise UnsupportedTaskError(f"Unsupported task: {task!r}. Use one of: {', '.join(TASKS)}.")
+        raise UnsupportedTaskError(f"Unsupported task: {task!r}. Use one of: {', '.join(DEFAULT_MODELS)}.")
     return str(model_id or DEFAULT_MODELS[task])
 
 

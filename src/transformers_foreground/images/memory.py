@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from transformers_foreground.errors import ImageError
+from transformers_foreground.images import psd
 from transformers_foreground.images.decode import MAX_BYTES, MAX_PIXELS, DecodedImage
 from transformers_foreground.images.formats import PNG, TIFF
 from transformers_foreground.images.remote import is_remote
@@ -75,8 +76,7 @@ def _size(stream: IO[bytes]) -> tuple[int, int]:
         width, height = _unpacked("<ii", head, 18)
         return abs(width), abs(height)
     if head.startswith(b"8BPS"):
-        height, width = _unpacked(">II", head, 14)
-        return width, height
+        return psd.size_of(head)
     if head.startswith(TIFF):
         stream.seek(0)
         tiff, main = main_image(stream)
