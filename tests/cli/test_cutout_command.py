@@ -48,6 +48,24 @@ class TestResults:
         assert run("photo.png", "-b", "green.png").exit_code == 0
         assert opened("photo.cutout.png").getpixel((40, 16)) == (0, 200, 0)
 
+    def test_a_background_is_in_memory_once(self, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each of 64 threads would have a copy of a large one."""
+        names = [f"{i}.png" for i in range(4)]
+        for name in names:
+            shutil.copy(photo, name)
+        Image.new("RGBA", (70, 50), (0, 200, 0, 255)).save("green.png")
+        copied: list[tuple[int, ...]] = []
+        real = Image.fromarray
+
+        def counting(array: np.ndarray, *args: Any) -> Image.Image:
+            copied.append(array.shape)
+            return real(array, *args)
+
+        monkeypatch.setattr(Image, "fromarray", counting)
+        assert run(*names, "-b", "green.png").exit_code == 0
+        assert copied.count((50, 70, 3)) == 1
+        assert all(opened(f"{i}.cutout.png").getpixel((40, 16)) == (0, 200, 0) for i in range(4))
+
     @pytest.mark.parametrize(
         ("name", "kind"), [("x.webp", "WEBP"), ("x.tif", "TIFF"), ("x.png", "PNG"), ("new/x.jpg", "JPEG")]
     )

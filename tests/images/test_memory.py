@@ -60,7 +60,8 @@ def test_each_format(kind: str, options: dict[str, Any], tmp_path: Path) -> None
         {"bytes": data, "path": None},
         url,
     ):
-        assert memory_of(source) == pytest.approx(PIXELS * BYTES_A_PIXEL, rel=0.01)  # HEIF's parts have even sides
+        a_pixel = {"WEBP": 18, "AVIF": 12}.get(kind, BYTES_A_PIXEL)
+        assert memory_of(source) == pytest.approx(PIXELS * a_pixel, rel=0.01)  # HEIF's parts have even sides
     assert decode(data).pixels.nbytes <= memory_of(data)
 
 
@@ -103,4 +104,4 @@ def test_a_million_segments_are_not_walked() -> None:
     st.binary(max_size=200), st.sampled_from([b"", b"\xff\xd8\xff", b"II*\x00", b"RIFF0000WEBP", b"\0\0\0\0ftypheic"])
 )
 def test_any_bytes_have_a_weight(data: bytes, start: bytes) -> None:
-    assert 0 <= memory_of(start + data) <= MAX_PIXELS * BYTES_A_PIXEL
+    assert 0 <= memory_of(start + data) <= MAX_PIXELS * 18  # WebP takes the most

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import tracemalloc
 import zlib
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from transformers_foreground.errors import ImageError
 from transformers_foreground.images.decode import decode
@@ -198,3 +200,32 @@ def test_strips_that_hold_more_than_the_image(deflated: bool, order: str) -> Non
         tracemalloc.stop()
     assert image.pixels.shape == (1000, 2, 4)
     assert set(np.unique(image.pixels[5:])) == ({0x7F} if order == "first" else {0})
+
+
+@pytest.mark.parametrize(("width", "height"), [(4112, 4096), (65520, 65520), (16, 65535), (16, 1_048_592)])
+def test_tiles_that_are_far_larger_than_the_image(width: int, height: int) -> None:
+    """A decoder unpacks all of a tile: half a gigabyte for 64×64 pixels, in a file of half a megabyte."""
+    data = tiff(Page(RGB, {322: width, 323: min(height, 65535)}))
+    at = data.index(struct.pack("<HHIH", 323, 3, 1, min(height, 65535)))
+    data = data[:at] + struct.pack("<HHII", 323, 4, 1, height) + data[at + 12 :]
+    if width * height <= 4096 * 4096:
+        assert np.array_equal(decode(data).pixels, RGB)
+    else:
+        with pytest.raises(ImageError, match=f"tiles of {width}x{height} pixels are far larger than the image"):
+            decode(data)
+
+
+def test_tiles_as_large_as_a_large_image() -> None:
+    at_most = decode(tiff(Page(np.zeros((4099, 4101), np.uint8), {322: 4112, 323: 4112})))
+    assert at_most.pixels.shape == (4099, 4101, 1)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("limit", [30, 300], ids=["refused by Pillow", "warned of by Pillow"])
+def test_pillows_own_limit_does_not_count(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow 12 looks at it once more when it decodes TIFF; the limit of this package is another."""
+    image = Image.fromarray(np.resize(RGB, (20, 16, 3)))
+    file = io.BytesIO()
+    image.save(file, "TIFF", compression="tiff_adobe_deflate")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    assert np.array_equal(decode(file.getvalue()).pixels, np.asarray(image))

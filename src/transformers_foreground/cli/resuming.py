@@ -14,7 +14,7 @@ from typing import Any
 from transformers_foreground.cli.console import say
 from transformers_foreground.cli.identity import Identity
 from transformers_foreground.cli.planning import Job
-from transformers_foreground.images.decode import DecodedImage
+from transformers_foreground.compositing.backgrounds import Background
 
 
 def digest_of(options: Mapping[str, Any]) -> str:
@@ -25,8 +25,8 @@ def digest_of(options: Mapping[str, Any]) -> str:
 
 def _plain(value: Any) -> Any:
     """Return what JSON can hold in place of an object: of a background that is an image, its pixels' hash."""
-    if isinstance(value, DecodedImage):
-        return value.pixels.shape, hashlib.sha256(value.pixels.tobytes()).hexdigest()
+    if isinstance(value, Background):
+        return value.image.size, hashlib.sha256(value.image.tobytes()).hexdigest()
     return vars(value)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image, ImageColor, ImageFilter, ImageOps
 
 from transformers_foreground.errors import ImageError, UnsupportedOptionError
 from transformers_foreground.images.boxes import bounds, within
-from transformers_foreground.images.decode import DecodedImage, decode
+from transformers_foreground.images.decode import decode
 
 Pixels = NDArray[np.uint8]
 
@@ -34,7 +35,7 @@ def background_for(choice: Any, rgb: Pixels, mask: Pixels) -> Pixels:
     Args:
         choice: `"blur"`; a colour, as (red, green, blue) or as a string that Pillow's `ImageColor` knows (`"white"`,
             `"#ff8800"`, `"rgb(0, 128, 255)"`); or an image in any form that `images.decode` takes, which is scaled to
-            cover, and its middle taken. A file named like a colour: `"./red"`.
+            cover, and its middle taken; or what `background_image` returned. A file named like a colour: `"./red"`.
         rgb: The image, uint8, (H, W, 3): its background is what `"blur"` blurs.
         mask: Alpha, uint8, (H, W).
 
@@ -51,11 +52,22 @@ def background_for(choice: Any, rgb: Pixels, mask: Pixels) -> Pixels:
     colour = colour_of(choice)
     if colour is not None:
         return np.broadcast_to(np.array(colour, np.uint8), (height, width, 3))
-    image = background_image(choice)
-    return np.asarray(ImageOps.fit(Image.fromarray(image.rgb()), (width, height), Image.Resampling.LANCZOS))
+    background = choice if isinstance(choice, Background) else background_image(choice)
+    return np.asarray(ImageOps.fit(background.image, (width, height), Image.Resampling.LANCZOS))
 
 
-def background_image(choice: Any) -> DecodedImage:
+@dataclass(frozen=True, eq=False)
+class Background:
+    """A background that is an image: read once, and in memory once, for many results.
+
+    Attributes:
+        image: Mode "RGB". Not to be changed.
+    """
+
+    image: Image.Image
+
+
+def background_image(choice: Any) -> Background:
     """Read a background that is an image.
 
     Args:
@@ -70,7 +82,7 @@ def background_image(choice: Any) -> DecodedImage:
             f"background={choice!r} is neither a colour ('white', '#ff8800'), nor 'blur', nor a file that is there"
             f"{hint}."
         )
-    return decode(choice)
+    return Background(Image.fromarray(decode(choice).rgb()))
 
 
 def colour_of(choice: Any) -> tuple[int, int, int] | None:

@@ -29,6 +29,8 @@ _HEAD: Final = 1024  # bytes
 _MAX_COMMENTS: Final = 1000  # in the text of a plain netpbm file: Pillow takes each out by itself
 _MAX_EXIF: Final = 64
 """Places where EXIF data may start in a HEIF or AVIF file; each is read."""
+_MAX_ITEMS: Final = 1000
+"""Images and metadata in a HEIF or AVIF file, as libheif has it. Phones' large photos have a hundred."""
 _MAX_RLE_WIDTH: Final = 65_535
 """Of a run-length encoded BMP: one skip may add 255 rows, which Pillow makes at once whatever the image's height."""
 _PPM_HEADER: Final = re.compile(rb"P(?:[14](?:(?:\s|#[^\r\n]*[\r\n])+\d+){2}|[2356](?:(?:\s|#[^\r\n]*[\r\n])+\d+){3})")
@@ -102,7 +104,7 @@ def open_image(stream: IO[bytes], limits: Limits, *, frames: bool = False) -> Im
             data, profile = essential(stream.read(), frames=frames)
             stream = io.BytesIO(data)
         elif head[4:8] == b"ftyp":
-            _check_exif(stream.read(), name)
+            _check_parts(stream.read(), name)
         elif head[:2] in (b"P1", b"P2", b"P3") and stream.read().count(b"#") > _MAX_COMMENTS:
             raise unreadable(name, f"it has more than {_MAX_COMMENTS} comments; convert it to PNG first")
         elif head.startswith(_PSD) and max(psd.size_of(head.ljust(26, b"\0"))) > psd.MAX_SIDE:
@@ -189,7 +191,10 @@ def _check_icons(stream: IO[bytes], name: str) -> None:
             raise unreadable(name, f"an icon of {width}x{height} pixels; icons have at most {_ICON_SIDE} a side")
 
 
-def _check_exif(data: bytes, name: str) -> None:
+def _check_parts(data: bytes, name: str) -> None:
+    """Check a HEIF or AVIF file's EXIF data, and how many images it is made of: each costs a decoder of its own."""
+    if data.count(b"infe") > _MAX_ITEMS:
+        raise unreadable(name, f"it is made of more than {_MAX_ITEMS} parts; convert it to PNG first")
     for count, match in enumerate(re.finditer(rb"II\*\x00|MM\x00\*", data)):
         if count == _MAX_EXIF:
             raise unreadable(name, f"it has more than {_MAX_EXIF} parts of EXIF data")

@@ -22,6 +22,8 @@ from transformers_foreground.images.tiff import main_image
 BYTES_A_PIXEL: Final = 8
 """At the peak of decoding: Pillow's own pixels, four bytes each, beside a copy of four channels at most."""
 
+_WEBP_BYTES: Final = 18  # measured: two canvases of an animation, though there is one frame, and copies of both
+_AVIF_BYTES: Final = 12
 _HEAD: Final = 1 << 16
 _MAX_SEGMENTS: Final = 1000
 _FRAMES: Final = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # the JPEG segments that say the size
@@ -50,11 +52,20 @@ def memory_of(source: Any) -> int:
     try:
         with open_stream(source, name_of(source), timeout=0, max_bytes=MAX_BYTES) as stream:
             width, height = _size(stream)
+            stream.seek(0)
+            a_pixel = _bytes_a_pixel(stream.read(12))
     except ImageError:  # it will not be decoded either
         return 0
     except Exception:  # headers of broken files raise nearly anything
-        width, height = MAX_PIXELS, 1
-    return min(width * height, MAX_PIXELS) * BYTES_A_PIXEL
+        width, height, a_pixel = MAX_PIXELS, 1, BYTES_A_PIXEL
+    return min(width * height, MAX_PIXELS) * a_pixel
+
+
+def _bytes_a_pixel(head: bytes) -> int:
+    """Return `BYTES_A_PIXEL`, or more where the decoder has copies of its own, by a file's first twelve bytes."""
+    if head.startswith(b"RIFF"):
+        return _WEBP_BYTES
+    return _AVIF_BYTES if head[4:] in (b"ftypavif", b"ftypavis") else BYTES_A_PIXEL
 
 
 def _size(stream: IO[bytes]) -> tuple[int, int]:

@@ -58,6 +58,9 @@ def upright(image: Image.Image, exif: Image.Exif | None) -> Image.Image:
 def loaded(image: Image.Image) -> Image.Image:
     """Decode; of a GIF in Node's channels and colours: nothing lies under transparency or beyond the frame."""
     kind, box = image.format, image.tile[0][1] if isinstance(image, ImageFile.ImageFile) and image.tile else None
+    if kind == "TIFF" and getattr(image, "_im", image) is None and (whole := getattr(image, "_tile_size", None)):
+        # Else Pillow 12 refuses, or warns, by a limit of its own.
+        image.im = Image.core.new(image.mode, whole)  # type: ignore[attr-defined]
     image.load()
     if kind == "AVIF" and image.mode in ("L", "LA"):
         return _with_info(image.convert("RGB" if image.mode == "L" else "RGBA"), image)

@@ -18,6 +18,8 @@ _SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11
 _INTEGERS: Final = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _FOLDERS: Final = (Base.SubIFDs, IFD.Exif, IFD.GPSInfo, IFD.Interop)
 _MAX_DIRECTORIES: Final = 64
+_LARGEST_TILE: Final = 4096 * 4096
+"""Pixels of a tile that may be larger than its image. A decoder unpacks whole tiles, whatever the image's size."""
 _SENSOR: Final = (32803, 34892)  # photometric: colour filter array, linear raw
 
 
@@ -142,7 +144,7 @@ def main_image(stream: IO[bytes]) -> tuple[Tiff, Directory]:
         stream: The file.
 
     Raises:
-        TiffError: It is a camera's raw file; or reading it would cost more than its size allows.
+        TiffError: It is a camera's raw file; or reading it would cost more than its size, or the image's, allows.
         struct.error: It is damaged.
     """
     size = stream.seek(0, 2)
@@ -168,6 +170,10 @@ def main_image(stream: IO[bytes]) -> tuple[Tiff, Directory]:
     rows = tiff.number(chosen, Base.ImageLength) * max(1, tiff.number(chosen, Base.SamplesPerPixel))
     if chosen.tags.get(Base.StripOffsets, (0, 0, 0))[1] > max(rows, 1):
         raise TiffError("it has more strips than rows")
+    wide, high = (tiff.number(chosen, tag) for tag in (Base.TileWidth, Base.TileLength))
+    padded = [-(-tiff.number(chosen, tag) // 16) * 16 for tag in (Base.ImageWidth, Base.ImageLength)]
+    if wide * high > max(_LARGEST_TILE, padded[0] * padded[1]):
+        raise TiffError(f"its tiles of {wide}x{high} pixels are far larger than the image; save it anew, or as PNG")
     return tiff, chosen
 
 
