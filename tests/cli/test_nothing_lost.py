@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from test_cli import SRC, here, no_model, photo, run, start
 
-from transformers_foreground.cli import batch
+from transformers_foreground.cli import batch, planning
 from transformers_foreground.cli.planning import plan
 from transformers_foreground.cli.style import Style
 from transformers_foreground.cli.watching import Seen, rounds
@@ -81,6 +81,7 @@ def test_a_result_in_the_place_of_an_image_of_the_run(
 ) -> None:
     lay(photo)
     second = second.format(here=here)
+    os.utime("photo.cutout.png", (0, 0))  # else it would count as done
     before = _files()
     options = [option] if option != "--animate" else ["--force", "--animate", "--format", "png"]
     result = run("photo.png", second, *options)
@@ -89,6 +90,16 @@ def test_a_result_in_the_place_of_an_image_of_the_run(
     after = _files()
     assert {name: after[name] for name in before} == before
     assert len(after) == len(before) + 1  # the second image's own result
+
+
+def test_all_images_of_a_folder_again(photo: Path) -> None:
+    """A shell's `*.png` names results of the run before, too."""
+    assert run("photo.png").exit_code == 0
+    before = _files()
+    result = run("photo.cutout.png", "photo.png", "--resume")
+    assert result.exit_code == 0
+    assert "photo.png is done already" in result.stderr
+    assert {name: _files()[name] for name in before} == before
 
 
 def test_the_image_itself(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,14 +218,17 @@ def test_names_that_are_one_on_some_systems(first: str, second: str, names: list
 def test_names_that_cannot_be_told_apart_on_some_systems(
     first: str, second: str, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    no_model(monkeypatch)
     for name in (first, second):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(photo, name)
+    assert run("a", "b", "-o", "both").exit_code == 0
+    assert sum(path.is_file() for path in Path("both").rglob("*")) == 2
+    no_model(monkeypatch)
+    monkeypatch.setattr(planning, "folds_case", lambda _: True)
     result = run("a", "b", "-o", "out")
     assert result.exit_code == 2
     said = "".join(result.stderr.replace("\u2502", " ").split())
-    assert f"whichareonefileonsomesystems:{first}and{second}.Runthemapart" in said
+    assert f"whichareonefilethere:{first}and{second}.Runthemapart" in said
     assert not Path("out").exists()
 
 
@@ -229,7 +243,7 @@ def test_one_result_by_two_ways(photo: Path, monkeypatch: pytest.MonkeyPatch) ->
     os.symlink(".", "link")
     result = run("photo.png", "link/photo.png", "--force")
     assert result.exit_code == 2
-    assert "which are one file on some systems" in " ".join(result.stderr.replace("\u2502", " ").split())
+    assert "which are one file there" in " ".join(result.stderr.replace("\u2502", " ").split())
 
 
 # --- rights -----------------------------------------------------------------------------------------------------------

@@ -37,6 +37,15 @@ def on_any_system(place: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", place).casefold())
 
 
+def folds_case(folder: Path) -> bool:
+    """Whether the file system of a folder, or of the one that it will be in, takes `A.png` for `a.png`."""
+    for path in (folder.absolute(), *folder.absolute().parents):
+        other = path.with_name(path.name.swapcase()) if path.name else path
+        if other != path and path.exists():
+            return other.exists() and other.samefile(path)
+    return False
+
+
 class Files:
     """Files that are found by any path that leads to them.
 

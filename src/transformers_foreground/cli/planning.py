@@ -13,7 +13,7 @@ from pathlib import Path
 import typer
 
 from transformers_foreground.cli.folders import images_in, summary
-from transformers_foreground.cli.places import Files, Folders, on_any_system
+from transformers_foreground.cli.places import Files, Folders, folds_case, on_any_system
 from transformers_foreground.cli.results import SUFFIX, result_name, results_among
 from transformers_foreground.images.encode import KINDS, kind_of
 from transformers_foreground.images.formats import SUFFIXES
@@ -174,7 +174,7 @@ def _targets(found: Sequence[_Found], output: str | None, end: str) -> list[Path
     """Return where each result goes. Where names would be one on some file system, results keep the images' suffixes.
 
     Raises:
-        typer.BadParameter: Two would have one name all the same.
+        typer.BadParameter: Two would be one file all the same.
     """
     folders = Folders()
 
@@ -193,7 +193,7 @@ def _targets(found: Sequence[_Found], output: str | None, end: str) -> list[Path
     for item, (key, target) in zip(found, places, strict=True):
         if target is None:
             continue
-        if output is None:  # beside images whose names differ in case only, results may differ so, too
+        if output is None or not folds_case(Path(output)):
             key = folders.place_of(target)
         other, same = taken.setdefault(key, (item, target))
         if other is not item:
@@ -201,7 +201,7 @@ def _targets(found: Sequence[_Found], output: str | None, end: str) -> list[Path
 
             both = f"both become {target}"
             if same != target:
-                both = f"become {same} and {target}, which are one file on some systems"
+                both = f"become {same} and {target}, which are one file there"
             images = f"{name_of(other.source)} and {name_of(item.source)}"
             raise typer.BadParameter(f"Two images would {both}: {images}. Run them apart, with another -o.")
     return [target for _, target in places]

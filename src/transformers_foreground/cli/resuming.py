@@ -37,7 +37,7 @@ def is_current(job: Job) -> bool:
     from a wrong clock, or from an image with such a time: it counts only for an image of the very same time.
     """
     try:
-        if not job.is_file or job.target is None or job.overwrites is not None or not job.target.is_file():
+        if not job.is_file or job.target is None or not job.target.is_file():
             return False
         image, result = os.stat(job.source).st_mtime_ns, job.target.stat().st_mtime_ns
         return image == result or image < result <= time.time_ns()
