@@ -68,13 +68,16 @@ def results_among(images: Iterable[Path], top: Path, output: str | None) -> set[
         known = (place, name) in sources or any(
             place == other and result_name(whole, end) == path.name for other, whole in long
         )
-        return known and (Path(path.stem).suffix != ".mask" or _may_be_a_mask(path))
+        return known and may_be_result(path)
 
     return {path for path in candidates if is_result(path)}
 
 
-def _may_be_a_mask(path: Path) -> bool:
-    """Whether an image is gray, as masks are; `True` if its format does not tell."""
+def may_be_result(path: Path) -> bool:
+    """Whether an image has a result's name and, if that says "mask", is gray or in a format that does not tell."""
+    middle = Path(path.stem).suffix
+    if middle != ".mask":
+        return middle in _MIDDLES
     try:
         status = os.stat(path)
         return path.suffix.lower() not in _GRAY_KEPT or _is_gray(path, status.st_size, status.st_mtime_ns)

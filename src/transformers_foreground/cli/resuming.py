@@ -14,6 +14,7 @@ from typing import Any
 from transformers_foreground.cli.console import say
 from transformers_foreground.cli.identity import Identity
 from transformers_foreground.cli.planning import Job
+from transformers_foreground.cli.results import may_be_result
 from transformers_foreground.compositing.backgrounds import Background
 
 
@@ -38,6 +39,8 @@ def is_current(job: Job) -> bool:
     """
     try:
         if not job.is_file or job.target is None or not job.target.is_file():
+            return False
+        if job.overwrites is not None and not may_be_result(job.target):
             return False
         image, result = os.stat(job.source).st_mtime_ns, job.target.stat().st_mtime_ns
         return image == result or image < result <= time.time_ns()
