@@ -27,8 +27,8 @@ def write_whole(path: Path, data: bytes, *, durable: bool = False, mtime_ns: int
 
     Folders on the way are made. Through a symbolic link, the file that it points to is replaced, and the link stays.
     A file that is replaced passes its mode on: one that was private stays private, and one that is read-only is not
-    replaced. What is no regular file (a pipe,
-    `/dev/null`) is written to as it is. What a killed process left of the same file is removed.
+    replaced. What is no regular file (a pipe, `/dev/null`) is written to as it is. What a killed process left of the
+    same file is removed.
 
     Args:
         path: The file.

@@ -128,20 +128,7 @@ def cutout(
     _check_together(images, output, watch=watch, resume=resume, force=force)
     if contact_sheet is not None:
         _check_sheet(contact_sheet, images if watch else [], force=force or resume or watch)
-    inputs = Files([*(job.source for job in jobs_now), *also_read])
-    results = Files(str(job.target) for job in jobs_now if job.target)
-    for option, path in (("--contact-sheet", contact_sheet), ("--log", log)):
-        place = None if path is None else os.path.realpath(path)  # it need not be there yet
-        if place is not None and inputs.find(place):
-            raise typer.BadParameter(f"{option} {path} is one of the images. Choose another name.")
-        if place is not None and results.find(place):
-            raise typer.BadParameter(f"{option} {path} is where a result goes. Choose another name.")
-    if (
-        contact_sheet is not None
-        and log is not None
-        and Files([os.path.realpath(contact_sheet)]).find(os.path.realpath(log))
-    ):
-        raise typer.BadParameter(f"--log {log} is where the contact sheet goes. Choose another name.")
+    _check_places(contact_sheet, log, jobs_now, also_read)
     from transformers_foreground.cli import batch
     from transformers_foreground.cli.animating import run_animated
     from transformers_foreground.cli.reporting import Reporter, begin_log
@@ -228,6 +215,23 @@ def _check_together(images: list[str], output: str | None, *, watch: bool, resum
         raise typer.BadParameter("--resume skips finished images, and --force does all again. Use one of them.")
     if watch and (output == STDIO or not all(os.path.isdir(image) for image in images)):
         raise typer.BadParameter("--watch is for folders: name folders, and with -o a folder for the results.")
+
+
+def _check_places(sheet: Path | None, log: Path | None, planned: list[Job], also_read: list[str]) -> None:
+    """Refuse a contact sheet or a log in the place of an image, of a result, or of each other."""
+    given = [(option, path) for option, path in (("--contact-sheet", sheet), ("--log", log)) if path is not None]
+    if not given:
+        return  # and look at no file: there may be a million
+    inputs = Files([*(job.source for job in planned), *also_read])
+    results = Files(str(job.target) for job in planned if job.target)
+    for option, path in given:
+        place = os.path.realpath(path)  # it need not be there yet
+        if inputs.find(place):
+            raise typer.BadParameter(f"{option} {path} is one of the images. Choose another name.")
+        if results.find(place):
+            raise typer.BadParameter(f"{option} {path} is where a result goes. Choose another name.")
+    if sheet is not None and log is not None and Files([os.path.realpath(sheet)]).find(os.path.realpath(log)):
+        raise typer.BadParameter(f"--log {log} is where the contact sheet goes. Choose another name.")
 
 
 def _check_sheet(sheet: Path, watched: list[str], *, force: bool) -> None:
